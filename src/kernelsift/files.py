@@ -1,0 +1,69 @@
+"""Write whole files so that a reader sees the old content or the new, never half."""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kernelsift.errors import RunError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EFBIG: "the file may not grow that large here (a file-size limit is set)",
+    errno.EROFS: "the file system is read-only; choose another directory with --run DIR",
+    errno.EACCES: "no permission to write there; choose another directory with --run DIR",
+    errno.EPERM: "no permission to write there; choose another directory with --run DIR",
+    errno.ENOTDIR: "a file stands where a directory is needed; choose another with --run DIR",
+}
+
+
+def write_error(path: Path, error: OSError) -> RunError:
+    """Turn the system's refusal to write `path` into a message that says what to do."""
+    advice = _ADVICE.get(error.errno or 0, error.strerror or type(error).__name__)
+    return RunError(f"cannot write {path}: {advice}. What was stored before is untouched")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a draft path beside `path`; on success it is synced to disk and takes its place.
+
+    The draft is removed when the block fails, so nothing half-written stays behind.
+
+    Raises:
+        RunError: the directory cannot be written (full, read-only, no permission).
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield draft
+            _sync(draft)
+            draft.replace(path)
+            _sync(path.parent)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as e:
+        raise write_error(path, e) from e
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file (UTF-8) in one step."""
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file in one step; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,168 @@
+"""The nouns. Pure data: no I/O, no clock, no randomness, no imports from this package."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NewType
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SampleId = NewType("SampleId", str)
+Score = Annotated[float, Field(ge=0, le=10)]
+FailureClass = Literal[
+    # the service
+    "bad-request",
+    "rate-limit",
+    "server",
+    "timeout",
+    "network",
+    "bad-body",
+    "refusal",
+    "length",
+    # the answer
+    "no-verdict",
+    "out-of-range",
+    "not-an-integer",
+    "double-verdict",
+    "no-specification",
+    # the row
+    "no-code",
+    "unparsable-code",
+    "no-reference",
+]
+State = Literal["kept", "dropped", "failed", "pending"]
+
+
+class Frozen(BaseModel):
+    """An immutable value that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def digest(*parts: object) -> str:
+    """Return 32 hex characters that change when any part changes (SHA-256 of canonical JSON)."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The small part of a sample: what selecting stages decide on. No text."""
+
+    id: SampleId
+    row: int
+    """Position in the source, from 0; only for messages and stable output order."""
+    origin: str
+    """Where the row came from: `file:line`, `file.parquet:row` or `dataset@revision:split:row`."""
+    module: str
+    reward: float
+    reference_digest: str
+    code_digest: str
+    """Digest of the extracted code; empty when no code was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One rollout, immutable. `id` is a digest of its content: order and reload change nothing."""
+
+    entry: Entry
+    reference: str
+    """The PyTorch module's source; empty when the source has none."""
+    code: str
+    """The kernel's source, taken out of the completion; empty when there is none."""
+    completion: str | None = None
+    """The whole text of the answer, reasoning included; None unless it was asked for."""
+
+    @property
+    def id(self) -> SampleId:
+        return self.entry.id
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One PyTorch module that a task prompt is generated for."""
+
+    id: SampleId
+    name: str
+    reference: str
+    """The module's source (`python_code`), usually with get_inputs() and get_init_inputs()."""
+    triton_code: str | None
+    uuid: str | None
+
+
+class Judgement(Frozen):
+    """An opinion of one solution: difficulty of its task and style of its code, both 0-10."""
+
+    kind: Literal["judgement"] = "judgement"
+    difficulty: Score
+    style: Score
+    raw: str
+    """The judge's own words, for `evaluation_raw`."""
+    judge: str
+    """Who judged: the model asked for, or `static`."""
+    returned_model: str
+    """The model that the service says has answered."""
+    prompt_version: str
+    """Name and digest of the instrument, e.g. `original-1:9f2c…`."""
+    params: Mapping[str, Any] = {}
+    """Sampling parameters that were really sent."""
+
+
+class TaskPrompt(Frozen):
+    """A task specification written for one PyTorch module."""
+
+    kind: Literal["task-prompt"] = "task-prompt"
+    prompt: str
+    generator: str
+    """Who wrote it: the model asked for, or `template`."""
+    returned_model: str
+    prompt_version: str
+    params: Mapping[str, Any] = {}
+
+
+class Failure(Frozen):
+    """A measurement that could not be made. It says nothing about the sample."""
+
+    kind: Literal["failure"] = "failure"
+    failure: FailureClass
+    why: str
+
+
+Body = Annotated[Judgement | TaskPrompt | Failure, Field(discriminator="kind")]
+
+
+class Fact(Frozen):
+    """One measurement of one sample. Facts are appended, never edited."""
+
+    stage: str
+    sample: SampleId
+    key: str
+    """Digest of all that could change the answer: version, settings, prompt, sample parts."""
+    body: Body
+    usd: float = 0.0
+    """What was paid, also when the answer was useless."""
+    seconds: float = 0.0
+    version: str = ""
+
+
+class Decision(Frozen):
+    """Keep or drop, by one stage, for a reason a reader can check."""
+
+    sample: SampleId
+    stage: str
+    keep: bool
+    reason: str
+    evidence: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a stage returns for the terminal."""
+
+    stage: str
+    counts: Mapping[str, int]
+    seconds: float
+    usd: float = 0.0
+    notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
