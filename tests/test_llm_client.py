@@ -24,7 +24,8 @@ from fake_openai import (
 from kernelsift.errors import BudgetError, ConfigError, DeniedError, UnreachableError
 from kernelsift.llm.backoff import Patience
 from kernelsift.llm.chat import Ask, CallFailedError, MemoryJournal, Message, Reply
-from kernelsift.llm.client import Client, Limits, connect
+from kernelsift.llm.client import Client, connect
+from kernelsift.llm.limits import Limits
 from kernelsift.llm.openai import Endpoint
 from kernelsift.llm.prices import Price
 from kernelsift.llm.redact import Secret

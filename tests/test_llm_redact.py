@@ -11,7 +11,8 @@ from fake_openai import KEY, FakeOpenAI, error, ok, raw
 from kernelsift.errors import ConfigError
 from kernelsift.llm.backoff import Patience
 from kernelsift.llm.chat import Ask, MemoryJournal, Message
-from kernelsift.llm.client import Limits, connect
+from kernelsift.llm.client import connect
+from kernelsift.llm.limits import Limits
 from kernelsift.llm.openai import Endpoint
 from kernelsift.llm.redact import Secret
 

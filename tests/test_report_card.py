@@ -34,6 +34,7 @@ FACTS = CardFacts(
         Split("validation", "data/validation-*.parquet", 718, 297),
     ),
     split_seed=42,
+    validation=0.1,
     command="kernelsift publish --repo someone/kernels",
     versions={"kernelsift": "0.1.0", "numpy": "2.4.6"},
     judge=CardJudge("openai/gpt-5.2", "original-1:9f2c", 7181, 35.8),

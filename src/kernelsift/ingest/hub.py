@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from kernelsift.ingest.row import BadRow, Kind, Row
 from kernelsift.ingest.shape import shaped
 from kernelsift.ingest.source import SourceInfo
 from kernelsift.ingest.table import BATCH_ROWS, rows_of_batches
+from kernelsift.privacy import no_telemetry
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,15 +71,28 @@ class HubSource:
         )
 
 
-def open_hub(spec: str, split: str | None, revision: str | None, kind: Kind) -> HubSource:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of the Hub."""
+
+    spec: str
+    split: str | None = None
+    revision: str | None = None
+    token: str | None = field(default=None, repr=False)
+    """None uses what `hf auth login` has stored, if anything."""
+
+
+def open_hub(wanted: Wanted, kind: Kind) -> HubSource:
     """Open a dataset at the commit that `revision` (by default the newest) names now.
 
     Raises UnreachableError if the Hub does not answer, DeniedError if it refuses the token, and
     DataError if there is no such dataset, revision, split or column, or nothing in it.
     """
-    commit = _asked(spec, lambda: _commit(spec, revision))
-    name = _asked(spec, lambda: _split(spec, commit, split))
-    dataset = _asked(spec, lambda: _load(spec, commit, name))
+    no_telemetry()
+    spec = wanted.spec
+    commit = _asked(spec, lambda: _commit(wanted))
+    name = _asked(spec, lambda: _split(wanted, commit))
+    dataset = _asked(spec, lambda: _load(wanted, commit, name))
     if len(dataset) == 0:
         raise DataError(f"{spec} at {commit[:12]}, split {name}, holds no rows")
     require_columns(dataset.column_names, kind, f"{spec} (split {name})")
@@ -88,25 +102,27 @@ def open_hub(spec: str, split: str | None, revision: str | None, kind: Kind) -> 
     return HubSource(spec, kind, commit, name, dataset, form, (note,) if note else ())
 
 
-def _commit(spec: str, revision: str | None) -> str:
+def _commit(wanted: Wanted) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     try:
-        commit = HfApi().dataset_info(spec, revision=revision, timeout=_ASK_SECONDS).sha
+        api = HfApi(token=wanted.token)
+        commit = api.dataset_info(wanted.spec, revision=wanted.revision, timeout=_ASK_SECONDS).sha
     except OfflineModeIsEnabled:
-        if revision is None or not _COMMIT.fullmatch(revision):
+        if wanted.revision is None or not _COMMIT.fullmatch(wanted.revision):
             raise
-        return revision
+        return wanted.revision
     if commit is None:
-        raise DataError(f"the Hub names no commit of {spec}")
+        raise DataError(f"the Hub names no commit of {wanted.spec}")
     return commit
 
 
-def _split(spec: str, commit: str, split: str | None) -> str:
+def _split(asked: Wanted, commit: str) -> str:
     from datasets import get_dataset_split_names
 
-    names = get_dataset_split_names(spec, revision=commit)
+    spec, split = asked.spec, asked.split
+    names = get_dataset_split_names(spec, revision=commit, token=asked.token)
     wanted = split.partition("[")[0] if split is not None else None
     if wanted in names and split is not None:
         return split
@@ -116,11 +132,12 @@ def _split(spec: str, commit: str, split: str | None) -> str:
     raise DataError(f"{spec} has {what}: choose one of {', '.join(map(str, names))} with --split")
 
 
-def _load(spec: str, commit: str, split: str) -> Any:
+def _load(wanted: Wanted, commit: str, split: str) -> Any:
     """Return the split; `datasets` itself falls back to any cached commit when the Hub is gone."""
     from datasets import load_dataset
 
-    dataset = load_dataset(spec, revision=commit, split=split)
+    spec = wanted.spec
+    dataset = load_dataset(spec, revision=commit, split=split, token=wanted.token)
     cached = [file["filename"] for file in dataset.cache_files]
     if not all(commit in Path(name).parts for name in cached):
         raise UnreachableError(

@@ -4,17 +4,22 @@ from pathlib import Path
 
 from kernelsift.errors import DataError
 from kernelsift.ingest.files import open_files
-from kernelsift.ingest.hub import is_hub_id, open_hub
+from kernelsift.ingest.hub import Wanted, is_hub_id, open_hub
 from kernelsift.ingest.row import Kind
 from kernelsift.ingest.source import Source
 
 
 def open_source(
-    spec: str, *, split: str | None = None, revision: str | None = None, kind: Kind = "rollouts"
+    spec: str,
+    *,
+    split: str | None = None,
+    revision: str | None = None,
+    kind: Kind = "rollouts",
+    token: str | None = None,
 ) -> Source:
     """Open a local file or folder, or the Hub dataset `owner/name`; what exists locally wins.
 
-    `split` and `revision` belong to the Hub; of a local folder, `split` chooses the shards that
+    `split`, `revision` and `token` belong to the Hub; of a local folder, `split` chooses the shards that
     are named for it. Raises DataError for a source that is not there or cannot be read, and
     DeniedError or UnreachableError for a Hub that refuses or does not answer.
     """
@@ -26,4 +31,4 @@ def open_source(
             f"the path {spec} does not exist, and {spec!r} is not a Hub dataset either: "
             "those are named owner/name"
         )
-    return open_hub(spec, split, revision, kind)
+    return open_hub(Wanted(spec, split, revision, token), kind)

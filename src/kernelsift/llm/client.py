@@ -1,10 +1,9 @@
 """A chat with everything around it: journal, caps, limits, retries."""
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
 
 from kernelsift.errors import (
@@ -14,7 +13,7 @@ from kernelsift.errors import (
     StoppingError,
     UnreachableError,
 )
-from kernelsift.llm.backoff import Clock, Patience
+from kernelsift.llm.backoff import Clock
 from kernelsift.llm.budget import Budget, Hold, Spend
 from kernelsift.llm.chat import (
     Ask,
@@ -28,6 +27,7 @@ from kernelsift.llm.chat import (
     wire_body,
 )
 from kernelsift.llm.limiter import Limiter, LimiterState
+from kernelsift.llm.limits import Limits, rare_collections
 from kernelsift.llm.openai import Answer, Endpoint, Service, Trouble, open_service, read_answer
 from kernelsift.llm.prices import Price, cost, from_list, from_models
 from kernelsift.llm.reply import Parsed
@@ -35,31 +35,8 @@ from kernelsift.llm.wire import Dialect
 
 _UNREACHABLE: Final = 8
 """Attempts without a connection, one after the other, before an endpoint counts as away."""
-_COLLECT_EVERY: Final = 50_000
-"""Allocations between two searches for garbage cycles while a client is open."""
 _MOST_LESSONS: Final = 8
 """Parameters that one ask may find to be refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a client may use."""
-
-    concurrency: int = 64
-    """Most calls in flight."""
-    start: int | None = None
-    """Calls in flight to begin with; by default a quarter of `concurrency`, but 32 at least."""
-    deadline_seconds: float = 600.0
-    """For one attempt as a whole."""
-    connect_seconds: float = 30.0
-    max_usd: float | None = None
-    max_requests: int | None = None
-    """Retries count."""
-    spent_usd: float = 0.0
-    """Spent by earlier sessions of the same run; the cap on money counts it."""
-    sent_requests: int = 0
-    """Sent by earlier sessions of the same run; the cap on requests counts them."""
-    patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(slots=True)
@@ -101,26 +78,10 @@ async def connect(
     async with opened as service:
         client = Client(service, journal, limits, clock)
         try:
-            with _rare_collections():
+            with rare_collections():
                 yield client
         finally:
             client.close()
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Let Python look for garbage cycles less often.
-
-    Thousands of calls in flight are many young objects that are all in use; looking through them
-    every 700 allocations takes a third of the client's time, and finds nothing.
-    """
-    before = gc.get_threshold()
-    if 0 < before[0] < _COLLECT_EVERY:
-        gc.set_threshold(_COLLECT_EVERY, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 class Client:

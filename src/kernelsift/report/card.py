@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kernelsift.errors import DataError
+from kernelsift.privacy import no_telemetry
 from kernelsift.report.markdown import code, fenced, one_line, plain, table
 from kernelsift.report.stats import counted, percent
 
@@ -82,6 +83,8 @@ class CardFacts:
     sources: tuple[Source, ...]
     splits: tuple[Split, ...]
     split_seed: int
+    validation: float
+    """Share of modules meant for validation."""
     command: str
     """The exact command that made the dataset."""
     versions: Mapping[str, str]
@@ -140,6 +143,7 @@ def render_card(facts: CardFacts) -> str:
 
 def front_matter(facts: CardFacts) -> str:
     """Return the YAML that the Hub reads. A split without rows has no file and is left out."""
+    no_telemetry()
     from huggingface_hub import DatasetCardData
 
     files = [{"split": split.name, "path": split.path} for split in facts.splits if split.rows]
@@ -217,8 +221,9 @@ def _splits(facts: CardFacts) -> str:
     ]
     text = table(("split", "files", "rows", "share", "modules"), lines, right=3)
     rule = (
-        "Whole modules were assigned at random, about 90 % to training and 10 % to validation "
-        f"(seed {facts.split_seed}): no module is on both sides."
+        f"Whole modules were assigned at random, about {percent(1 - facts.validation)} to training "
+        f"and {percent(facts.validation)} to validation (seed {facts.split_seed}): "
+        "no module is on both sides."
     )
     return f"{rule}\n\n{text}"
 

@@ -127,12 +127,7 @@ def draw_scatter(
         linewidths=0,
         rasterized=True,
     )
-    ends = np.array([x.min(), x.max()])
-    slope = pearson.r * y.std() / x.std()
-    line = y.mean() + slope * (ends - x.mean())
-    if len(rows) > MANY:
-        axes.plot(ends, line, color="white", linewidth=4.5)
-    axes.plot(ends, line, color=VERMILLION, linewidth=2.2)
+    _fit_line(axes, x, y, pearson.r)
     score_axis(axes, "x", a)
     if b == "reward":
         _reward_axis(axes, window)
@@ -144,6 +139,17 @@ def draw_scatter(
         f"Pearson r = {signed(pearson.r)}, 95 % CI {pearson.widest}\n"
         f"Spearman r = {signed(spearman.r)}, 95 % CI {spearman.widest}"
     )
+
+
+def _fit_line(axes: Axes, x: FloatArray, y: FloatArray, r: float) -> None:
+    """Draw the least-squares line, with a white rim where points are many."""
+    import numpy as np
+
+    ends = np.array([x.min(), x.max()])
+    line = y.mean() + r * y.std() / x.std() * (ends - x.mean())
+    if len(x) > MANY:
+        axes.plot(ends, line, color="white", linewidth=4.5)
+    axes.plot(ends, line, color=VERMILLION, linewidth=2.2)
 
 
 def score_axis(axes: Axes, which: Literal["x", "y"], name: Column) -> None:
@@ -204,21 +210,26 @@ def draw_boxes(
         if len(values) < FEW:
             spots = level + rng.uniform(-0.16, 0.16, len(values))
             axes.scatter(spots, values, s=16, c=BLUE, zorder=3, linewidths=0)
-        axes.annotate(
-            f"{len(values):,}",
-            (level, 1.0),
-            (0, 3),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=8,
-            color="#555555",
-        )
+        _count_above(axes, level, len(values))
     axes.set_title(f"Reward by {score}\nwhiskers to 1.5 × IQR; n on top of each box", pad=20)
     score_axis(axes, "x", score)
     _reward_axis(axes, window)
     axes.grid(visible=True, axis="y")
+
+
+def _count_above(axes: Axes, level: int, count: int) -> None:
+    """Write the number of rows over a box."""
+    axes.annotate(
+        f"{count:,}",
+        (level, 1.0),
+        (0, 3),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color="#555555",
+    )
 
 
 def draw_mean_heatmap(axes: Axes, rows: Sequence[Scored]) -> None:
@@ -345,6 +356,11 @@ def _heatmap(
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}
         bar = axes.figure.colorbar(mesh, ax=axes, extend=extend.get(beyond, "neither"), pad=0.02)
         bar.set_label(label)
+    _level_axes(axes)
+
+
+def _level_axes(axes: Axes) -> None:
+    """Label both axes of a heatmap with the integer levels."""
     axes.set_xlim(-0.5, 10.5)
     axes.set_ylim(-0.5, 10.5)
     axes.set_xticks(range(LEVELS))
