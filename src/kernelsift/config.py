@@ -1,0 +1,227 @@
+"""Settings: one frozen section per stage, read from TOML and the command line, checked at once."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator
+
+from kernelsift.errors import ConfigError
+from kernelsift.model import Frozen
+
+SAMPLE = "kernelsift:sample"
+"""The bundled sample rollouts."""
+DEFAULT_SOURCE = "siro1/kernelbook-glm4-evals"
+DEFAULT_MODULES = "GPUMODE/KernelBook"
+DEFAULT_BASE_URL = "https://api.pinference.ai/api/v1"
+DEFAULT_MODEL = "openai/gpt-5.2"
+CONFIG_FILE = "kernelsift.toml"
+TEST_ROWS = 8
+"""How many rows TEST_MODE=true works on."""
+
+Usd = Annotated[float, Field(gt=0)]
+
+
+class Load(Frozen):
+    """Where the rollouts come from."""
+
+    source: str = DEFAULT_SOURCE
+    split: str | None = None
+    revision: str | None = None
+    on_bad_row: Literal["error", "quarantine"] = "error"
+    limit: PositiveInt | None = None
+    """Stop after this many rows."""
+    enough: PositiveInt | None = None
+    """Stop once this many rows have a reward above filter.min_reward (what TEST_MODE uses)."""
+
+
+class Filter(Frozen):
+    """Which rewards are good enough."""
+
+    min_reward: float = 0.85
+    """Rows must have a reward above this, not equal to it."""
+
+
+class PriceRow(Frozen):
+    """USD per million tokens; `cached` defaults to the input price."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0)
+
+
+class Llm(Frozen):
+    """The endpoint, and what may be spent there."""
+
+    base_url: str = DEFAULT_BASE_URL
+    api_key_env: str | None = None
+    """Environment variable (or .env entry) that holds the key; by the address when not given."""
+    concurrency: PositiveInt = 64
+    timeout_seconds: float = Field(default=120.0, gt=0)
+    tries: PositiveInt = 6
+    max_usd: Usd | None = None
+    max_requests: PositiveInt | None = None
+    price: Mapping[str, PriceRow | Literal["list"]] = {}
+    """Prices of models that neither the service nor the price list knows; `list` uses the latter
+    at any address."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        if "@" in url.split("/")[2] or "?" in url:
+            raise ValueError("must hold no user name, password or query; keys go in .env")
+        return url.rstrip("/")
+
+
+class Judge(Frozen):
+    """Who rates difficulty and style, and what the judge is shown."""
+
+    judge: Literal["llm", "static"] = "llm"
+    model: str = DEFAULT_MODEL
+    instrument: str = "judge-original-1"
+    show: Literal["code", "completion"] = "code"
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Sent only when set: many models accept no other than their own."""
+    max_tokens: PositiveInt = 1024
+    reasoning_effort: str | None = None
+    structured: bool = True
+    """Ask for JSON by schema where the endpoint has it; tags otherwise."""
+
+
+class Prompts(Frozen):
+    """Task specifications generated from the PyTorch modules."""
+
+    generator: Literal["llm", "template"] = "llm"
+    source: str | None = None
+    """Modules to write for; the run's own kept modules when not given."""
+    split: str | None = None
+    revision: str | None = None
+    limit: PositiveInt | None = None
+    model: str = DEFAULT_MODEL
+    instrument: str = "generate-1"
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: PositiveInt = 2048
+    reasoning_effort: str | None = None
+
+
+class Dedup(Frozen):
+    """One row per module: the best by score."""
+
+    by: Literal["module-name"] = "module-name"
+    score: str = "reward * difficulty * style"
+
+
+class Publish(Frozen):
+    """Where the data sets go on the Hugging Face Hub."""
+
+    namespace: str | None = None
+    """User or organisation; the token's own user when not given."""
+    name: str | None = None
+    """Base name of the repositories; the name of the source when not given."""
+    license: str | None = None
+    private: bool = True
+    seed: int = 42
+    validation: float = Field(default=0.1, gt=0, lt=1)
+
+
+class Settings(Frozen):
+    """Everything a run can be told."""
+
+    load: Load = Load()
+    filter: Filter = Filter()
+    llm: Llm = Llm()
+    judge: Judge = Judge()
+    prompts: Prompts = Prompts()
+    dedup: Dedup = Dedup()
+    publish: Publish = Publish()
+    workers: PositiveInt | None = None
+    """Processes for CPU work; the number of cores when not given."""
+
+    @classmethod
+    def read(cls, path: Path | None, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read a TOML file (or nothing) and put `overrides` ("judge.model" -> value) on top.
+
+        Raises:
+            ConfigError: the file is missing or no TOML, a key is unknown (the nearest name is
+                suggested) or a value is out of its range.
+        """
+        tree = _read_toml(path) if path else {}
+        given = {dotted: value for dotted, value in (overrides or {}).items() if value is not None}
+        for dotted, value in given.items():
+            _put(tree, dotted, value)
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as e:
+            dotted, problem = _first_problem(e)
+            in_file = path and not any(f"{dotted}.".startswith(f"{name}.") for name in given)
+            place = str(path) if in_file else "the command line"
+            raise ConfigError(f"{place}: {problem}") from None
+
+    def workers_or_cores(self) -> int:
+        """Processes to use for CPU work."""
+        if self.workers:
+            return self.workers
+        if hasattr(os, "sched_getaffinity"):  # not on macOS
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+
+def find_config(path: Path | None, folder: Path) -> Path | None:
+    """The file the user named, else kernelsift.toml in `folder` if there is one."""
+    if path is not None:
+        return path
+    default = folder / CONFIG_FILE
+    return default if default.is_file() else None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise ConfigError(f"cannot read the settings file {path}: {e.strerror}") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path} is not TOML: {e}") from e
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            return  # validation will say that this is no section
+    tree[key] = value
+
+
+def _first_problem(error: ValidationError) -> tuple[str, str]:
+    """The setting that is wrong, and what is wrong with it."""
+    problem = error.errors()[0]
+    dotted = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        guess = difflib.get_close_matches(dotted, _names(Settings), n=1, cutoff=0.5)
+        hint = f"; did you mean {guess[0]}?" if guess else f"; there are: {_siblings(dotted)}"
+        return dotted, f"{dotted} is not a setting{hint}"
+    value = f" = {problem['input']!r}"
+    if dotted == "llm.base_url" and any(sign in value for sign in "@?"):
+        value = ""  # it may hold a password
+    return dotted, f"{dotted}{value}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _names(field.annotation, f"{prefix}{name}.")
+    return names
+
+
+def _siblings(dotted: str) -> str:
+    section = dotted.rpartition(".")[0]
+    depth = section.count(".") + 1 if section else 0
+    names = [n for n in _names(Settings) if n.startswith(section) and n.count(".") == depth]
+    return ", ".join(names) or "none here"
