@@ -1,0 +1,191 @@
+"""estimate: requests, tokens and dollars of a stage, before anything is spent."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+from kernelsift import pipeline
+from kernelsift.endpoint import make_endpoint
+from kernelsift.journal import RunJournal
+from kernelsift.llm.chat import Ask, encode, request_digest, wire_body
+from kernelsift.llm.client import connect
+from kernelsift.llm.openai import Endpoint
+from kernelsift.llm.prices import Price
+from kernelsift.measuring import Work
+from kernelsift.model import SampleId
+from kernelsift.session import Session
+from kernelsift.stages import judge as judge_stage
+from kernelsift.stages import prompts as prompts_stage
+
+BYTES_PER_TOKEN = 3.4
+"""Python and Triton source, measured over common tokenizers; used until replies are known."""
+GUESSED_OUTPUT = {"judge": 120, "prompts": 600}
+"""Output tokens per answer; used until replies are known."""
+_PILOT = 200
+"""Stored replies that the estimate learns from."""
+Stage = Literal["judge", "prompts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a stage would take now. Rows that are known already are not in it."""
+
+    stage: str
+    model: str
+    rows: int
+    cached: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    most_output_tokens: int
+    pilot: int
+    """Stored replies that the token counts were learnt from; 0: rules of thumb."""
+    price: Price | None
+
+    @property
+    def usd(self) -> float | None:
+        """Expected cost; None when the price is not known."""
+        return self._cost(self.input_tokens, self.output_tokens)
+
+    @property
+    def most_usd(self) -> float | None:
+        """Cost when every answer is as long as it may be."""
+        return self._cost(self.input_tokens, self.most_output_tokens)
+
+    def _cost(self, input_tokens: int, output_tokens: int) -> float | None:
+        if self.requests == 0:
+            return 0.0
+        if self.price is None:
+            return None
+        return (input_tokens * self.price.input + output_tokens * self.price.output) / 1e6
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "stage": self.stage,
+            "model": self.model,
+            "rows": self.rows,
+            "cached": self.cached,
+            "requests": self.requests,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "most_output_tokens": self.most_output_tokens,
+            "pilot": self.pilot,
+            "usd": self.usd,
+            "most_usd": self.most_usd,
+            "price_source": self.price.source if self.price else None,
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        learnt = (
+            f"token counts learnt from {self.pilot:,} stored replies"
+            if self.pilot
+            else f"no replies stored yet: {BYTES_PER_TOKEN} bytes per token, and "
+            f"{GUESSED_OUTPUT[self.stage]} output tokens per answer, are assumed"
+        )
+        money = "the price is not known; give it with --price IN,OUT"
+        if self.usd is not None and self.most_usd is not None:
+            source = f" (price from {self.price.source})" if self.price else ""
+            money = f"${self.usd:.2f}, at most ${self.most_usd:.2f}{source}"
+        return [
+            f"{self.stage} with {self.model}: {self.rows:,} rows, {self.cached:,} known already",
+            f"  requests       {self.requests:,}",
+            f"  input tokens   {self.input_tokens:,}",
+            f"  output tokens  {self.output_tokens:,} (at most {self.most_output_tokens:,})",
+            f"  cost           {money}",
+            f"  {learnt}",
+            "  retries of unusable answers come on top",
+        ]
+
+
+def estimate(session: Session, stage: str) -> Estimate:
+    """Count what `judge` or `prompts` would still send. Asks the endpoint for its prices only.
+
+    Raises:
+        DataError, RunError: nothing is loaded, or there is nothing to work on.
+    """
+    model, work, asks = _parts(session, stage)
+    if model in {"static", "template"}:
+        return Estimate(stage, model, len(work.keys), len(work.keys), 0, 0, 0, 0, 0, None)
+    endpoint = make_endpoint(session.settings.llm, model, session.secrets, need_key=False)
+    price = asyncio.run(_price(session, endpoint, stage))
+    todo = set(work.todo)
+    new_bytes, requests, most = 0, 0, 0
+    pilot_bytes, pilot_input, pilot_output, pilot = 0, 0, 0, 0
+    journal = RunJournal(session.run, stage, endpoint.base_url, model)
+    for key, ask in asks:
+        size = sum(len(m.content.encode("utf-8", "surrogatepass")) for m in ask.messages)
+        if key in todo:
+            new_bytes += size
+            requests += 1
+            most += ask.max_tokens
+        elif pilot < _PILOT:
+            body = wire_body(ask, model)
+            reply = journal.find(request_digest(endpoint.base_url, encode(body), ask.sample))
+            if reply and reply.input_tokens:
+                pilot += 1
+                pilot_bytes += size
+                pilot_input += reply.input_tokens
+                pilot_output += reply.output_tokens
+    per_token = pilot_bytes / pilot_input if pilot else BYTES_PER_TOKEN
+    per_answer = pilot_output / pilot if pilot else GUESSED_OUTPUT[stage]
+    return Estimate(
+        stage=stage,
+        model=model,
+        rows=len(work.keys),
+        cached=sum(key not in todo for key in work.keys.values()),
+        requests=requests,
+        input_tokens=round(new_bytes / per_token),
+        output_tokens=round(requests * per_answer),
+        most_output_tokens=most,
+        pilot=pilot,
+        price=price,
+    )
+
+
+def _parts(session: Session, stage: str) -> tuple[str, Work, Iterator[tuple[str, Ask]]]:
+    if stage == "judge":
+        judging = pipeline.instrument(session)
+        work = pipeline.judge_work(session)
+        if judging.prompt is None:
+            return "static", work, iter(())
+        return judging.cfg.model, work, _judge_asks(session, work, judging)
+    from kernelsift.stages.modules import read_modules
+
+    writing = pipeline.generator(session)
+    modules = read_modules(
+        session.run, session.settings.prompts, session.progress, session.hub_token
+    )
+    work = pipeline.prompts_work(session, modules)
+    if writing.prompt is None:
+        return "template", work, iter(())
+    wanted = _with_pilot(work)
+    asks = ((work.keys[m.id], prompts_stage.ask_for(m, writing)) for m in modules if m.id in wanted)
+    return writing.cfg.model, work, asks
+
+
+def _judge_asks(
+    session: Session, work: Work, judging: judge_stage.Instrument
+) -> Iterator[tuple[str, Ask]]:
+    wanted = _with_pilot(work)
+    for job in pipeline.judge_jobs(session, work, wanted):
+        if job.item.code:
+            yield job.key, judge_stage.ask_for(job.item, judging)
+
+
+def _with_pilot(work: Work) -> set[SampleId]:
+    """Samples to make requests of: those still open, and some that are known."""
+    known: dict[str, SampleId] = {}
+    for sample, key in work.keys.items():
+        if key not in work.todo:
+            known.setdefault(key, sample)
+    return {*work.todo.values(), *islice(known.values(), _PILOT)}
+
+
+async def _price(session: Session, endpoint: Endpoint, stage: str) -> Price | None:
+    journal = RunJournal(session.run, stage, endpoint.base_url, endpoint.model)
+    async with connect(endpoint, journal) as client:
+        return await client.price()

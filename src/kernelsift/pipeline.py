@@ -1,0 +1,258 @@
+"""One function per command: each takes a `Session`, runs a stage and returns its `Tally`.
+
+These functions are also the Python API. The order of the whole job is `run_all`.
+"""
+
+import shlex
+import time
+from collections.abc import Collection, Iterator, Sequence
+
+from kernelsift.endpoint import make_endpoint
+from kernelsift.engine import Job
+from kernelsift.errors import DataError
+from kernelsift.expression import Expression, parse
+from kernelsift.llm.chat import Chat
+from kernelsift.llm.prompts import load as load_prompt
+from kernelsift.measuring import Work
+from kernelsift.model import Body, Entry, Judgement, Module, Sample, SampleId, Tally
+from kernelsift.session import Session
+from kernelsift.stages import dedup as dedup_stage
+from kernelsift.stages import filter as filter_stage
+from kernelsift.stages import judge as judge_stage
+from kernelsift.stages import prompts as prompts_stage
+
+
+def load(session: Session, *, replace: bool = False) -> Tally:
+    """Read the source into the run; nothing is done when it is there already."""
+    from kernelsift.stages.load import load as load_stage
+
+    settings = session.settings
+    return load_stage(
+        session.run,
+        settings.load,
+        session.progress,
+        passing=settings.filter.min_reward,
+        token=session.hub_token,
+        replace=replace,
+    )
+
+
+def filter_rows(session: Session) -> Tally:
+    """Keep the rows whose reward is above the threshold.
+
+    Raises:
+        DataError: none is.
+    """
+    started = time.monotonic()
+    run, cfg = session.run, session.settings.filter
+    decisions = filter_stage.select(run.entries(), cfg)
+    run.save_decisions("filter", decisions)
+    run.begin("filter", cfg.model_dump(), "1")
+    kept = sum(d.keep for d in decisions)
+    if not kept:
+        from kernelsift.stages.export import nothing_left
+
+        raise DataError(nothing_left(run))
+    counts = {"kept": kept, "dropped": len(decisions) - kept}
+    return Tally("filter", counts, time.monotonic() - started)
+
+
+def preflight(session: Session, *, writes_prompts: bool = False) -> None:
+    """Find out before hours of work what would stop the judge (or the prompt writer) later.
+
+    Raises:
+        ConfigError: a key is missing, an instrument is not there, the score is no expression.
+    """
+    settings = session.settings
+    parse(settings.dedup.score)
+    writing = generator(session) if writes_prompts else None
+    judging = instrument(session)
+    asked = [cfg.cfg.model for cfg in (judging, writing) if cfg is not None and cfg.prompt]
+    for model in asked if session.chat is None else ():
+        make_endpoint(settings.llm, model, session.secrets)
+
+
+def instrument(session: Session) -> judge_stage.Instrument:
+    """The judge that the settings ask for."""
+    cfg = session.settings.judge
+    if cfg.judge == "static":
+        return judge_stage.Instrument(cfg, None)
+    return judge_stage.Instrument(cfg, load_prompt(cfg.instrument), session.settings.llm.base_url)
+
+
+def judge_work(session: Session, retry: Sequence[str] | None = None) -> Work:
+    """What there is to judge: every kept row, and those that have no answer yet."""
+    judging = instrument(session)
+    entries = session.run.kept_before("judge")
+    keys = {entry.id: judging.key(entry) for entry in entries}
+    return Work(session, "judge", judge_stage.VERSION, keys, retry)
+
+
+def judge_jobs(session: Session, work: Work, wanted: Collection[SampleId]) -> Iterator[Job[Sample]]:
+    """The samples to be judged, read as they are needed."""
+    cfg = session.settings.judge
+    entries = [entry for entry in session.run.entries() if entry.id in wanted]
+    whole = cfg.judge == "llm" and cfg.show == "completion"
+    for sample in session.run.samples.read(entries, completion=whole):
+        yield Job(sample.id, work.keys[sample.id], sample)
+
+
+def judge(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
+    """Rate difficulty and style of every kept row that has no rating yet.
+
+    `retry` lists failure classes to ask again for; an empty list means all of them.
+    """
+    judging = instrument(session)
+    work = judge_work(session, retry)
+    work.begin(judging.settings())
+    jobs = judge_jobs(session, work, set(work.todo.values()))
+    if judging.prompt is None:
+        return work.here(jobs, judge_stage.rate)
+
+    async def measure(chat: Chat, sample: Sample, earlier: int) -> tuple[Body, float]:
+        return await judge_stage.measure(sample, chat, judging, earlier)
+
+    return work.there(jobs, measure, judging.cfg.model)
+
+
+def generator(session: Session) -> prompts_stage.Generator:
+    """The writer of task prompts that the settings ask for."""
+    cfg = session.settings.prompts
+    if cfg.generator == "template":
+        return prompts_stage.Generator(cfg, None)
+    prompt = load_prompt(cfg.instrument)
+    return prompts_stage.Generator(cfg, prompt, session.settings.llm.base_url)
+
+
+def prompts_work(
+    session: Session, modules: Sequence[Module], retry: Sequence[str] | None = None
+) -> Work:
+    """What there is to write prompts for."""
+    writing = generator(session)
+    keys = {module.id: writing.key(module) for module in modules}
+    return Work(session, "prompts", prompts_stage.VERSION, keys, retry)
+
+
+def prompts(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
+    """Write a task prompt for every module of `prompts.source`, or of the run's kept rows."""
+    from kernelsift.stages.export import export_prompts
+    from kernelsift.stages.modules import read_modules
+
+    writing = generator(session)
+    modules = read_modules(
+        session.run, session.settings.prompts, session.progress, session.hub_token
+    )
+    work = prompts_work(session, modules, retry)
+    cfg = session.settings.prompts
+    place = {"source": cfg.source, "split": cfg.split, "revision": cfg.revision}
+    work.begin({**writing.settings(), **place})
+    wanted = set(work.todo.values())
+    jobs = (Job(m.id, work.keys[m.id], m) for m in modules if m.id in wanted)
+    if writing.prompt is None:
+        tally = work.here(jobs, prompts_stage.write)
+    else:
+
+        async def measure(chat: Chat, module: Module, earlier: int) -> tuple[Body, float]:
+            return await prompts_stage.measure(module, chat, writing, earlier)
+
+        tally = work.there(jobs, measure, writing.cfg.model)
+    path = session.run.path / "prompts.parquet"
+    written = export_prompts(path, modules, session.run.latest("prompts"))
+    return Tally(
+        "prompts",
+        {**tally.counts, "written": written},
+        time.monotonic() - work.started,
+        tally.usd,
+        tally.notes,
+        (path.name,),
+    )
+
+
+def keep_best(session: Session) -> Tally:
+    """Keep one row per module, the best by score; the others remember what beat them.
+
+    Raises:
+        ConfigError: the score is no expression, or names a column that is not there.
+        DataError: no judged row is left, or a score has no value.
+    """
+    from kernelsift.stages.export import nothing_left
+
+    started = time.monotonic()
+    run, cfg = session.run, session.settings.dedup
+    score = parse(cfg.score)
+    entries = run.kept_before("dedup")
+    if not entries:
+        raise DataError(nothing_left(run))
+    decisions = dedup_stage.select(_candidates(session, entries, score), score)
+    run.save_decisions("dedup", decisions)
+    run.begin("dedup", cfg.model_dump(), "1")
+    kept = sum(d.keep for d in decisions)
+    counts = {"kept": kept, "dropped": len(decisions) - kept}
+    return Tally("dedup", counts, time.monotonic() - started)
+
+
+def _candidates(
+    session: Session, entries: Sequence[Entry], score: Expression
+) -> Iterator[dedup_stage.Candidate]:
+    run = session.run
+    judged = run.latest("judge")
+    others = [name for name in score.names if name not in {"reward", "difficulty", "style"}]
+    columns = run.samples.numbers(entries, others)
+    for entry in entries:
+        values = {"reward": entry.reward, **columns[entry.id]}
+        fact = judged.get(entry.id)
+        if fact and isinstance(fact.body, Judgement):
+            values |= {"difficulty": fact.body.difficulty, "style": fact.body.style}
+        missing = [name for name in score.names if name not in values]
+        if missing:
+            raise DataError(
+                f"{entry.origin}: the score {score.text!r} needs {missing[0]}, which this row does "
+                "not have; judge first, or give another expression with --score"
+            )
+        yield dedup_stage.Candidate(entry, {name: values[name] for name in score.names})
+
+
+def analyze(session: Session) -> Tally:
+    """Correlations, tables and figures of the judged rows."""
+    from kernelsift.stages.analyze import analyze as analyze_stage
+
+    return analyze_stage(session.run, session.plots_folder)
+
+
+def export(session: Session) -> Tally:
+    """Write the curated tables and the ledger of every row."""
+    from kernelsift.stages.export import export_samples
+
+    return export_samples(session.run)
+
+
+def publish(session: Session, *, upload: bool = False) -> Tally:
+    """Write the data sets as they go on the Hub, with cards; send them there with `upload`."""
+    from kernelsift.stages.publish import publish as publish_stage
+
+    command = shlex.join(session.command) or "kernelsift (Python API)"
+    return publish_stage(
+        session.run, session.settings.publish, session.secrets, command, upload=upload
+    )
+
+
+def run_all(session: Session, *, replace: bool = False) -> Iterator[Tally]:
+    """The whole job, a tally per stage: load, filter, judge, prompts, keep best, analyze, export,
+    publish (written locally, nothing is uploaded)."""
+    preflight(session, writes_prompts=True)
+    yield load(session, replace=replace)
+    yield filter_rows(session)
+    yield judge(session)
+    if session.settings.prompts.source or _has_modules(session):
+        yield prompts(session)
+    else:
+        note = "left out: these rollouts carry no PyTorch module; name some with prompts.source"
+        yield Tally("prompts", {"rows": 0}, 0.0, notes=(note,))
+    yield keep_best(session)
+    yield analyze(session)
+    yield export(session)
+    yield publish(session)
+
+
+def _has_modules(session: Session) -> bool:
+    return any(entry.reference_digest for entry in session.run.kept_before("judge"))
