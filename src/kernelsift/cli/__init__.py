@@ -1,0 +1,1 @@
+"""The command line: read settings, call one function, print what it returned. No logic here."""
