@@ -44,9 +44,9 @@ $(BIN)/python: | $(filter .uv/bin/uv,$(UV))
 	$(UV) venv --quiet --python $(PYTHON) .venv
 
 $(BIN)/.installed: pyproject.toml | $(BIN)/python
-	$(UV) pip install --quiet --python $(BIN)/python --editable .
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --editable .
 	touch $@
 
 $(BIN)/.tested: pyproject.toml | $(BIN)/python
-	$(UV) pip install --quiet --python $(BIN)/python --editable '.[verify]' --group dev
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[verify]' --group dev
 	touch $@ $(BIN)/.installed

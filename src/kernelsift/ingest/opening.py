@@ -19,8 +19,8 @@ def open_source(
 ) -> Source:
     """Open a local file or folder, or the Hub dataset `owner/name`; what exists locally wins.
 
-    `split`, `revision` and `token` belong to the Hub; of a local folder, `split` chooses the shards that
-    are named for it. Raises DataError for a source that is not there or cannot be read, and
+    `split`, `revision` and `token` belong to the Hub; of a local folder, `split` chooses the shards
+    that are named for it. Raises DataError for a source that is not there or cannot be read, and
     DeniedError or UnreachableError for a Hub that refuses or does not answer.
     """
     path = Path(spec).expanduser()
