@@ -104,7 +104,7 @@ def judge(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
     """
     judging = instrument(session)
     work = judge_work(session, retry)
-    work.begin(judging.settings())
+    work.begin(judging.settings)
     jobs = judge_jobs(session, work, set(work.todo.values()))
     if judging.prompt is None:
         return work.here(jobs, judge_stage.rate)
@@ -145,7 +145,7 @@ def prompts(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
     work = prompts_work(session, modules, retry)
     cfg = session.settings.prompts
     place = {"source": cfg.source, "split": cfg.split, "revision": cfg.revision}
-    work.begin({**writing.settings(), **place})
+    work.begin({**writing.settings, **place})
     wanted = set(work.todo.values())
     jobs = (Job(m.id, work.keys[m.id], m) for m in modules if m.id in wanted)
     if writing.prompt is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from kernelsift.config import Judge
@@ -31,7 +32,7 @@ _LENGTH_FACTOR = 4
 """An answer that was cut off is asked for once more, with this many times the tokens."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Instrument:
     """What decides an answer besides the sample: the settings, the prompt and the endpoint."""
 
@@ -40,14 +41,15 @@ class Instrument:
     """None for the static judge."""
     base_url: str = ""
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Name and digest of the prompt, or the version of the static judge."""
         if self.prompt is None:
             return static_judge.VERSION
         return self.prompt.label
 
-    def settings(self) -> dict[str, object]:
+    @cached_property
+    def settings(self) -> Mapping[str, object]:
         """The settings that can change an answer, as recorded with the stage."""
         if self.prompt is None:
             return {"judge": "static", "version": self.version}
@@ -60,7 +62,7 @@ class Instrument:
             parts.append(entry.reference_digest)
         elif self.cfg.show == "completion":
             parts.append(entry.id)
-        return digest("judge", VERSION, self.settings(), parts)
+        return digest("judge", VERSION, self.settings, parts)
 
 
 def ask_for(sample: Sample, instrument: Instrument) -> Ask:

@@ -1,7 +1,9 @@
 """prompts: write a task specification for each PyTorch module."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from kernelsift.config import Prompts
 from kernelsift.kernels import describe
@@ -18,7 +20,7 @@ _SHORTEST = 80
 _LENGTH_FACTOR = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Generator:
     """What decides a prompt besides the module."""
 
@@ -27,14 +29,15 @@ class Generator:
     """None for the offline template."""
     base_url: str = ""
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Name and digest of the prompt, or the version of the template."""
         if self.prompt is None:
             return describe.VERSION
         return self.prompt.label
 
-    def settings(self) -> dict[str, object]:
+    @cached_property
+    def settings(self) -> Mapping[str, object]:
         """The settings that can change an answer."""
         if self.prompt is None:
             return {"generator": "template", "version": self.version}
@@ -44,7 +47,7 @@ class Generator:
 
     def key(self, module: Module) -> str:
         """Digest of all that could change the answer. Modules with equal name and text share it."""
-        return digest("prompts", VERSION, self.settings(), module.name, module.reference)
+        return digest("prompts", VERSION, self.settings, module.name, module.reference)
 
 
 def ask_for(module: Module, generator: Generator) -> Ask:
