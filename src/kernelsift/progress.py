@@ -58,7 +58,9 @@ class Progress:
         self._shown = now
         text = note if isinstance(note, str) else note()
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, note=text)
+            rate = f"{done / max(now - self._started, 1e-9):,.1f}/s"
+            note = f"{rate} · {text}" if text else rate
+            self._bar.update(self._task, completed=done, note=note)
         else:
             self._out.write(self._line(now, text) + "\n")
             self._out.flush()
