@@ -20,7 +20,7 @@ LAYERS = (
     {"engine", "journal", "explain"},
     {"stages", "session"},
     {"measuring", "manifest"},
-    {"pipeline", "doctor"},
+    {"pipeline", "doctor", "verifying"},
     {"estimating"},
     {"cli"},
     {"__init__", "__main__"},

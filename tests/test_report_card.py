@@ -84,9 +84,10 @@ def test_a_split_without_rows_is_not_promised_to_the_hub():
 def test_any_text_survives_the_front_matter(name, licence, tag):
     card = render_card(replace(FACTS, pretty_name=name, licence=licence, tags=(tag,)))
     found = front(card)
-    assert found.get("pretty_name", "") == re.sub(r"[\s\x00-\x1f\x7f]+", " ", name).strip()
-    assert found.get("license", "") == licence
-    assert found["tags"] == [tag]
+    spaced = [re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip() for text in (name, licence, tag)]
+    assert found.get("pretty_name", "") == spaced[0]
+    assert found.get("license", "") == spaced[1]
+    assert found["tags"] == [spaced[2]]
 
 
 @pytest.mark.parametrize("value", ["no", "1.0", "a: b", "# c", "---", "- x", "'q", '"', "{", "*a"])

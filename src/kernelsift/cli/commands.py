@@ -182,6 +182,32 @@ def run_command(source: str | None, **values: Any) -> None:
     perform(values, lambda s: pipeline.run_all(s, replace=values["replace"]))
 
 
+@click.command("verify-file")
+@click.argument("reference", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("answer", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--class", "class_name", help="The module's class; the last one when not given.")
+@click.option(
+    "--sandbox",
+    type=click.Choice(["auto", "required", "off"]),
+    default="auto",
+    show_default=True,
+    help="What the code is kept in; `required` refuses to run with less than a full one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def verify_file(
+    reference: Path, answer: Path, class_name: str | None, sandbox: str, *, as_json: bool
+) -> None:
+    """Run the kernel in ANSWER against the PyTorch module in REFERENCE, without a GPU."""
+    from kernelsift.verifying import verify_file as check
+
+    found = check(reference, answer, class_name=class_name, sandbox=sandbox)  # type: ignore[arg-type]  # click has checked the choice
+    if as_json:
+        console.as_json(found.as_json())
+        return
+    for text in found.lines():
+        console.line(text)
+
+
 @click.command()
 @common()
 def status(**values: Any) -> None:

@@ -38,6 +38,7 @@ for _command in (
     commands.dedup,
     commands.export,
     commands.publish,
+    commands.verify_file,
     commands.status,
     commands.estimate,
     commands.why,

@@ -147,13 +147,13 @@ def front_matter(facts: CardFacts) -> str:
     from huggingface_hub import DatasetCardData
 
     files = [{"split": split.name, "path": split.path} for split in facts.splits if split.rows]
-    known: dict[str, object] = {"license": facts.licence} if facts.licence else {}
+    known: dict[str, object] = {"license": one_line(facts.licence)} if facts.licence else {}
     if files:
         known["configs"] = [{"config_name": facts.config, "data_files": files}]
     return DatasetCardData(
         pretty_name=one_line(facts.pretty_name),
         size_categories=[size_category(facts.rows)],
-        tags=list(dict.fromkeys(facts.tags)),
+        tags=list(dict.fromkeys(map(one_line, facts.tags))),
         **known,  # type: ignore[arg-type]  # what is absent must be left out
     ).to_yaml(line_break="\n")
 

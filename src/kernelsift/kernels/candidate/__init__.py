@@ -1,0 +1,1 @@
+"""The candidate in its own child: loaded, shimmed, interpreted, measured; judged elsewhere."""

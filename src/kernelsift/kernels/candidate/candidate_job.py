@@ -1,0 +1,124 @@
+"""The candidate's child: load its code, call it on the cases, report facts, judge nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kernelsift.kernels import wire
+from kernelsift.kernels.candidate.entry import find_entry
+from kernelsift.kernels.candidate.failure import describe_error
+from kernelsift.kernels.reference.reference_module import MOCK_KEY, MockConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclasses.dataclass(slots=True)
+class Job:
+    """The decoded payload of one candidate."""
+
+    nonce: str
+    code: str
+    module_name: str | None
+    entry: str | None
+    init: dict[str, Any]
+    state: dict[str, Any]
+    cases: list[dict[str, Any]]
+    extra_cases: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    options: dict[str, Any]
+    names: dict[str, Any]
+
+
+def job_from(payload: bytes) -> Job:
+    """Decode a payload; missing optional parts are empty."""
+    raw = wire.decode(payload)
+    return Job(
+        nonce=raw["nonce"],
+        code=raw["code"],
+        module_name=raw.get("module_name"),
+        entry=raw.get("entry"),
+        init=_revived(raw.get("init") or {"args": [], "kwargs": {}}),
+        state=raw.get("state") or {},
+        cases=raw.get("cases") or [],
+        extra_cases=raw.get("extra_cases") or [],
+        steps=raw.get("steps") or [],
+        options=raw.get("options") or {},
+        names=raw.get("names") or {},
+    )
+
+
+def _revived(value: Any) -> Any:
+    """Construction arguments, with the configuration objects of KernelBook back in place."""
+    if isinstance(value, dict):
+        if value.keys() == {MOCK_KEY}:
+            return MockConfig(**_revived(value[MOCK_KEY]))
+        return {key: _revived(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_revived(part) for part in value)
+    return value
+
+
+def main(payload: bytes, send: Callable[[bytes], None]) -> None:
+    """Run one candidate; every result is a frame with the job's nonce."""
+    job = job_from(payload)
+
+    def emit(event: str, **body: Any) -> None:
+        send(wire.encode({"event": event, "nonce": job.nonce, **body}))
+
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory(prefix="candidate-") as folder:
+        source = Path(folder) / "candidate.py"
+        source.write_text(job.code, encoding="utf-8", errors="surrogatepass")
+        _run(job, str(source), emit)
+    emit("end")
+
+
+def _run(job: Job, source: str, emit: Callable[..., None]) -> None:
+    from kernelsift.kernels.candidate.running import Runner
+
+    try:
+        entry, seen = find_entry(job.code, job.module_name, job.entry)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        emit("load_error", error=describe_error(error, source), stage="parse")
+        return
+    runner = Runner(job.options, source)
+    if runner.broken:
+        emit("interpreter_error", message=runner.broken)
+        return
+    try:
+        with runner.active():
+            module = import_file(source)
+    except BaseException as error:  # noqa: BLE001  the candidate may raise anything, also SystemExit
+        emit("load_error", error=describe_error(error, source), stage="import")
+        return
+    if entry is None:
+        emit("no_entry", seen=seen)
+        return
+    try:
+        runner.prepare(job, entry, getattr(module, entry.name))
+    except BaseException as error:  # noqa: BLE001  as above
+        emit("load_error", error=describe_error(error, source), stage="construct")
+        return
+    emit("loaded", entry=dataclasses.asdict(entry), seen=seen, **runner.built_facts())
+    for case in job.cases:
+        emit("output", case=case["name"], step=None, **runner.run_case(case))
+    for step in job.steps:
+        emit("output", case=step["case"], step=step["name"], **runner.run_step(step))
+
+
+def import_file(source: str) -> Any:
+    """Import the candidate from its file, so that Triton can read its source."""
+    spec = importlib.util.spec_from_file_location("candidate", source)
+    if spec is None or spec.loader is None:
+        raise ImportError(source)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["candidate"] = module
+    spec.loader.exec_module(module)
+    return module

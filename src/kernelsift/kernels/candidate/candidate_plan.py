@@ -1,0 +1,90 @@
+"""What a candidate's child is asked to do: cases, behaviour steps, and the names of arguments."""
+
+import ast
+from typing import Any
+
+from kernelsift import source
+from kernelsift.kernels import wire
+from kernelsift.kernels.reference.reference_result import ReferenceCase, ReferenceResult
+
+POISON = 1234.5
+"""Second value for fresh memory and masked-off lanes; the first is NaN."""
+LATE_CALLS = 12
+MASKED = {"masked": POISON, "poison": POISON}
+
+
+def steps_for(cases: list[ReferenceCase]) -> list[dict[str, Any]]:
+    """A second look at the same object, ablations and sanitizers, on the nominal cases."""
+    nominal = [case for case in cases if case.expected.group == "nominal"]
+    if not nominal:
+        return []
+    first = nominal[0].name
+    steps: list[dict[str, Any]] = [
+        {"name": "noop", "kind": "again", "case": first, "options": {"ablate": "noop"}},
+        {"name": "raise", "kind": "again", "case": first, "options": {"ablate": "raise"}},
+        {"name": "repeat", "kind": "again", "case": first},
+        {"name": "poison", "kind": "again", "case": first, "options": MASKED},
+        {"name": "reversed", "kind": "again", "case": first, "options": {"order": "reversed"}},
+        {"name": "sanitize", "kind": "again", "case": first, "options": {"sanitize": True}},
+    ]
+    other = next((case.name for case in nominal[1:] if _alike(nominal[0], case)), None)
+    if other:
+        steps += [
+            {"name": "mutate", "kind": "mutate", "case": first, "with": other},
+            {"name": "keep", "kind": "keep", "case": first, "with": other},
+            {"name": "late", "kind": "late", "case": first, "with": other, "calls": LATE_CALLS},
+        ]
+    return steps
+
+
+def payload_for(
+    request: dict[str, Any], reference: ReferenceResult, options: dict[str, Any]
+) -> bytes:
+    """The wire payload of a candidate job.
+
+    `request`: nonce, code, module_name, entry, and reference (its source).
+    """
+    return wire.encode({
+        "nonce": request["nonce"],
+        "code": request["code"],
+        "module_name": request["module_name"],
+        "entry": request["entry"],
+        "init": reference.init,
+        "state": reference.state,
+        "cases": [case.for_candidate() for case in reference.cases],
+        "extra_cases": [],
+        "steps": steps_for(reference.cases),
+        "options": options,
+        "names": argument_names(request["reference"], request["module_name"]),
+    })
+
+
+def argument_names(code: str, class_name: str | None) -> dict[str, list[str]]:
+    """Names of forward's and __init__'s parameters, for candidates that are functions."""
+    tree = source.parse(code)
+    if tree is None:
+        return {"inputs": [], "init": []}
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    found = classes.get(class_name or "") or source.module_class(tree)
+    if found is None:
+        return {"inputs": [], "init": []}
+    return {"inputs": _parameters(found, "forward"), "init": _parameters(found, "__init__")}
+
+
+def _parameters(cls: ast.ClassDef, method: str) -> list[str]:
+    function = source.method(cls, method)
+    return [] if function is None else [arg.arg for arg in function.args.args[1:]]
+
+
+def _alike(one: ReferenceCase, other: ReferenceCase) -> bool:
+    """Same shapes and dtypes, so that contents can be swapped."""
+    return bool(_shapes(one.inputs) == _shapes(other.inputs))
+
+
+def _shapes(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_shapes(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _shapes(part) for key, part in value.items()}
+    shape = getattr(value, "shape", None)
+    return (tuple(shape), str(value.dtype)) if shape is not None else type(value).__name__

@@ -1,0 +1,289 @@
+"""Read in the parent what a candidate's child has sent, and compare. Nothing in it is believed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kernelsift.kernels import wire
+from kernelsift.kernels.compare import Expected, compare, failed
+from kernelsift.kernels.facts import (
+    Ablation,
+    Access,
+    BehaviourFacts,
+    Comparison,
+    ProvenanceFacts,
+    RunFacts,
+    RunStatus,
+    SanitizerFacts,
+    TorchOp,
+)
+from kernelsift.kernels.isolation.limits import ChildResult
+from kernelsift.kernels.reference.reference_result import ReferenceCase, ReferenceResult
+
+_RIGHT = frozenset({"equal", "imprecise"})
+_ENOUGH_NOMINAL = 2
+"""Nominal answers after which a child that runs out of time still gets a verdict."""
+
+
+@dataclass(slots=True)
+class CandidateResult:
+    """The frames of one candidate, sorted."""
+
+    loaded: dict[str, Any] | None = None
+    problem: dict[str, Any] | None = None
+    """The frame that says why it could not be loaded."""
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ended: bool = False
+
+
+def read_candidate(frames: Sequence[bytes], nonce: str) -> CandidateResult:
+    """Sort the frames that carry the nonce; all others do not exist."""
+    result = CandidateResult()
+    for raw in frames:
+        try:
+            frame = wire.decode(raw)
+        except wire.WireError:
+            continue
+        if not isinstance(frame, dict) or frame.get("nonce") != nonce:
+            continue
+        match frame.get("event"):
+            case "loaded":
+                result.loaded = frame
+            case "output" if isinstance(frame.get("step"), str):
+                result.steps.setdefault(frame["step"], frame)
+            case "output" if isinstance(frame.get("case"), str):
+                result.outputs.setdefault(frame["case"], frame)
+            case "load_error" | "no_entry" | "interpreter_error":
+                result.problem = frame
+            case "end":
+                result.ended = True
+    return result
+
+
+def comparisons(
+    result: CandidateResult, reference: ReferenceResult, *, tf32: bool
+) -> tuple[Comparison, ...]:
+    """Compare every case that was answered. Cases after the end of the child are left out."""
+    found = []
+    for case in reference.cases:
+        frame = result.outputs.get(case.name)
+        if frame is not None:
+            found.append(_compared(case.expected, frame, tf32=tf32))
+        elif result.ended:
+            found.append(failed(case.expected, "missing", "no answer"))
+    return tuple(found)
+
+
+def run_facts(
+    child: ChildResult, result: CandidateResult, compared: Sequence[Comparison]
+) -> RunFacts:
+    """How the candidate's process went."""
+    status, why, line = _status(child, result, compared)
+    entry = (result.loaded or {}).get("entry") or {}
+    gaps = {c.why for c in compared if c.status == "unsupported"}
+    return RunFacts(
+        status=status,
+        entry=_text(entry.get("name")),
+        entry_kind=_text(entry.get("kind")),
+        weight_map=_weights(result.loaded),
+        why=why[:500],
+        line=line,
+        interpreter_gaps=tuple(sorted(gaps)),
+        uses_tf32=uses_tf32(result),
+    )
+
+
+def uses_tf32(result: CandidateResult) -> bool:
+    """Whether a kernel multiplied fp32 matrices with TF32 inputs, as a GPU does by default."""
+    facts = [frame.get("facts") or {} for frame in result.outputs.values()]
+    return any((f.get("work") or {}).get("dot_flops") for f in facts)
+
+
+def provenance(
+    result: CandidateResult, reference: ReferenceResult, *, tf32: bool
+) -> ProvenanceFacts | None:
+    """Who made the nominal answer."""
+    case = next((c for c in reference.cases if c.expected.group == "nominal"), None)
+    frame = result.outputs.get(case.name) if case else None
+    if case is None or frame is None or "error" in frame:
+        return None
+    facts = frame.get("facts") or {}
+    launches = facts.get("launches") or []
+    shares = [float(part["stored"]) for part in facts.get("coverage") or []]
+    ops = tuple(
+        TorchOp(
+            name=str(name),
+            calls=int(op["calls"]),
+            flops=int(op["flops"]),
+            bytes=int(op["bytes"]),
+            compute=op["kind"] == "compute",
+        )
+        for name, op in (facts.get("torch_ops") or {}).items()
+    )
+    return ProvenanceFacts(
+        launches=int(facts.get("launch_count") or 0),
+        kernels=tuple(dict.fromkeys(str(one["kernel"]) for one in launches)),
+        copy_only=tuple(dict.fromkeys(map(str, facts.get("copy_only") or []))),
+        coverage=min(shares) if shares else None,
+        ablation_noop=_ablation(result.steps.get("noop"), case, tf32=tf32),
+        ablation_raise=_ablation(result.steps.get("raise"), case, tf32=tf32),
+        torch_ops=ops,
+        torch_share=_torch_share(ops, facts.get("work") or {}),
+    )
+
+
+def sanitizer(
+    result: CandidateResult, reference: ReferenceResult, *, tf32: bool
+) -> SanitizerFacts | None:
+    """What the sanitized run and the runs with another poison and another order showed."""
+    frame = result.steps.get("sanitize")
+    if frame is None or "error" in frame:
+        return None
+    facts = frame.get("facts") or {}
+    return SanitizerFacts(
+        out_of_bounds=_accesses(facts.get("oob")),
+        races=_accesses(facts.get("races")),
+        uninitialised=_accesses(facts.get("uninitialised")),
+        poison_dependent=_differs(result, reference, "poison", tf32=tf32),
+        order_dependent=_differs(result, reference, "reversed", tf32=tf32),
+    )
+
+
+def behaviour(
+    result: CandidateResult, reference: ReferenceResult, *, tf32: bool
+) -> BehaviourFacts | None:
+    """What a second look at the same object showed."""
+    nominal = [c for c in reference.cases if c.expected.group == "nominal"]
+    frames = [result.outputs[c.name] for c in nominal if c.name in result.outputs]
+    if not frames:
+        return None
+    mutates = bool(reference.gate and reference.gate.mutates_inputs)
+    facts = [frame.get("facts") or {} for frame in frames]
+    changed = any(any(frame.get("inputs_changed") or []) for frame in frames)
+    plain = {"Tensor"}
+    return BehaviourFacts(
+        repeat_differs=_differs(result, reference, "repeat", tf32=tf32),
+        stale_on_new_contents=_differs(result, reference, "mutate", tf32=tf32),
+        late_call_differs=_differs(result, reference, "late", tf32=tf32),
+        output_overwritten=_differs(result, reference, "keep", tf32=tf32),
+        inputs_changed=changed and not mutates,
+        patched=tuple(sorted({str(n) for f in facts for n in f.get("tampered") or []})),
+        threads_left=max(0, max(int(f.get("threads") or 1) for f in facts) - 1),
+        subclassed_output=any(set(f.get("output_types") or plain) - plain for f in facts),
+    )
+
+
+def _compared(expected: Expected, frame: dict[str, Any], *, tf32: bool) -> Comparison:
+    error = frame.get("error")
+    if not isinstance(error, dict):
+        return compare(expected, frame.get("output"), tf32=tf32)
+    why = _error_text(error)
+    return failed(expected, "unsupported" if error.get("origin") == "interpreter" else "error", why)
+
+
+def _differs(
+    result: CandidateResult, reference: ReferenceResult, step: str, *, tf32: bool
+) -> bool | None:
+    """Whether a step's answer is wrong although the plain case was right; None: not known."""
+    frame = result.steps.get(step)
+    if frame is None or "error" in frame:
+        return None
+    named = frame.get("answers")
+    case = next((c for c in reference.cases if c.name == named), None)
+    plain = result.outputs.get(str(named))
+    if case is None or plain is None or "error" in plain:
+        return None
+    if compare(case.expected, plain.get("output"), tf32=tf32).status not in _RIGHT:
+        return None
+    return compare(case.expected, frame.get("output"), tf32=tf32).status not in _RIGHT
+
+
+def _ablation(frame: dict[str, Any] | None, case: ReferenceCase, *, tf32: bool) -> Ablation:
+    if frame is None:
+        return "not-run"
+    if "error" in frame:
+        return "raises"
+    status = compare(case.expected, frame.get("output"), tf32=tf32).status
+    return "right" if status in _RIGHT else "wrong"
+
+
+def _torch_share(ops: Sequence[TorchOp], work: dict[str, Any]) -> float:
+    """PyTorch's share of floating-point work, by what both sides really did."""
+    torch_work = sum(op.flops for op in ops if op.compute)
+    kernel_work = int(work.get("float_ops") or 0) + int(work.get("dot_flops") or 0)
+    total = torch_work + kernel_work
+    return torch_work / total if total else 0.0
+
+
+def _status(
+    child: ChildResult, result: CandidateResult, compared: Sequence[Comparison]
+) -> tuple[RunStatus, str, int | None]:
+    if result.problem is not None:
+        return _load_status(result.problem)
+    if child.status == "done":
+        if result.ended:
+            return "done", "", None
+        return "no-token", "the process ended without the proof that our code ran", None
+    answered = [c for c in compared if c.group == "nominal"]
+    if child.status in {"timeout", "killed"} and len(answered) >= _ENOUGH_NOMINAL:
+        return "done", f"{child.status} after {len(compared)} cases: {child.reason}", None
+    if child.status == "timeout":
+        slow: RunStatus = "timeout-kernel" if result.loaded else "timeout-host"
+        return slow, f"no answer in time ({child.reason or f'{child.seconds:.0f} s'})", None
+    if child.status == "killed":
+        return "killed", child.reason, None
+    if child.status == "flooded":
+        return "flooded", child.reason, None
+    return "crash", child.reason or child.output[-300:], None
+
+
+def _load_status(problem: dict[str, Any]) -> tuple[RunStatus, str, int | None]:
+    event = problem["event"]
+    if event == "no_entry":
+        return "no-entry", f"seen: {problem.get('seen')}", None
+    if event == "interpreter_error":
+        return "not-run", str(problem.get("message")), None
+    error = problem.get("error") or {}
+    lines = error.get("lines") or []
+    line = lines[-1].get("line") if lines else None
+    if problem.get("stage") == "parse":
+        return "syntax-error", _error_text(error), line
+    if error.get("type") in {"ModuleNotFoundError", "ImportError"}:
+        return "missing-package", _error_text(error), line
+    if error.get("origin") == "interpreter":
+        return "not-run", _error_text(error), line
+    return "import-error", _error_text(error), line
+
+
+def _error_text(error: dict[str, Any]) -> str:
+    lines = error.get("lines") or []
+    place = f" (line {lines[-1].get('line')}: {lines[-1].get('text')})" if lines else ""
+    return f"{error.get('type')}: {str(error.get('message'))[:300]}{place}"
+
+
+def _weights(loaded: dict[str, Any] | None) -> Any:
+    if loaded is None:
+        return None
+    pairs = list((loaded.get("weight_map") or {}).values())
+    if loaded.get("unmatched_weights"):
+        return "partial" if pairs else "none"
+    kinds = {str(pair[1]) for pair in pairs if len(pair) > 1}
+    return "by-shape" if "shape" in " ".join(kinds) else "by-name" if pairs else "none"
+
+
+def _accesses(found: Any) -> tuple[Access, ...]:
+    kinds = {"load", "store", "atomic"}
+    return tuple(
+        Access(
+            kernel=str(one.get("kernel", "")),
+            line=int(one["line"]) if one.get("line") else None,
+            kind=one.get("access") if one.get("access") in kinds else "load",
+            offset=int(one["offset"]) if isinstance(one.get("offset"), int) else None,
+        )
+        for one in found or []
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

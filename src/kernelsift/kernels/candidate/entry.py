@@ -1,0 +1,233 @@
+"""Which class or function of a candidate answers the task, and how to call it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FUNCTIONS = ("triton_kernel_wrapper", "kernel_function", "triton_run", "forward")
+INDUCTOR_MARKS = ("torch._inductor", "torch._C._dynamo.guards")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """The entry point: kind is class, function or call; `style` is plain or inductor."""
+
+    kind: str
+    name: str
+    style: str
+
+
+def find_entry(
+    code: str, module_name: str | None, hint: str | None
+) -> tuple[Entry | None, list[str]]:
+    """The entry point named by the source, and the names of everything that was seen."""
+    tree = ast.parse(code)
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    functions = {
+        node.name: node
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not _is_kernel(node)
+    }
+    seen = [f"class {name}" for name in classes] + [f"def {name}" for name in functions]
+    style = "inductor" if _is_inductor(tree) else "plain"
+    names = [hint, "ModelNew", f"{module_name}New" if module_name else None, module_name, "Model"]
+    for name in names:
+        if name in classes:
+            return Entry("class", str(name), style), seen
+        if name is not None and name == hint and name in functions:
+            return Entry("function", name, style), seen
+    found = _by_shape(classes, functions, tree)
+    if found is None:
+        return None, seen
+    return Entry(*found, style), seen
+
+
+def _by_shape(
+    classes: Mapping[str, ast.ClassDef], functions: Mapping[str, Any], tree: ast.Module
+) -> tuple[str, str] | None:
+    """Without a known class name: the only fitting class, a known function, the only launcher."""
+    for fitting in (
+        [name for name in classes if name.endswith("New")],
+        [name for name, node in classes.items() if _has_forward(node)],
+    ):
+        if len(fitting) == 1:
+            return "class", fitting[0]
+    for name in FUNCTIONS:
+        if name in functions:
+            return "function", name
+    if "call" in functions and len(functions["call"].args.args) == 1 and _is_inductor(tree):
+        return "call", "call"
+    return _launcher(functions)
+
+
+def _launcher(functions: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The only function that launches kernels itself and that no other function calls."""
+    called = {
+        node.func.id
+        for function in functions.values()
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    launchers = [name for name, node in functions.items() if _launches(node, functions)]
+    tops = [name for name in launchers if name not in called]
+    for names in (tops, launchers):
+        if len(names) == 1:
+            return "function", names[0]
+    return None
+
+
+def _launches(node: ast.AST, functions: Mapping[str, Any]) -> bool:
+    """Whether a function contains `kernel[grid](...)` or calls a function that does."""
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call):
+            if isinstance(call.func, ast.Subscript):
+                return True
+            name = call.func.id if isinstance(call.func, ast.Name) else ""
+            callee = functions.get(name)
+            if callee is not None and callee is not node and _subscripts(callee):
+                return True
+    return False
+
+
+def _subscripts(node: ast.AST) -> bool:
+    return any(
+        isinstance(n, ast.Call) and isinstance(n.func, ast.Subscript) for n in ast.walk(node)
+    )
+
+
+def _is_kernel(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any("jit" in ast.unparse(item) for item in node.decorator_list)
+
+
+def _has_forward(node: ast.ClassDef) -> bool:
+    is_module = any(ast.unparse(base).endswith("Module") for base in node.bases)
+    names = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+    return is_module and "forward" in names
+
+
+def _is_inductor(tree: ast.Module) -> bool:
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        if any(name.startswith(mark) for name in names for mark in INDUCTOR_MARKS):
+            return True
+    return False
+
+
+def construct(cls: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """An instance; arguments that its constructor does not take are dropped and named."""
+    try:
+        inspect.signature(cls).bind(*args, **kwargs)
+        return cls(*args, **kwargs), []
+    except (TypeError, ValueError) as error:
+        fitted = _fitted(cls, args, kwargs)
+        if fitted is None:
+            raise TypeError(f"{cls.__name__}: {error}") from error
+    positional, named, dropped = fitted
+    if not dropped:
+        return cls(*args, **kwargs), []
+    return cls(*positional, **named), dropped
+
+
+def _fitted(
+    cls: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any], list[str]] | None:
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    kinds = {parameter.kind for parameter in parameters}
+    slots = [p.name for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    names = {p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}}
+    dropped = []
+    positional = list(args)
+    if inspect.Parameter.VAR_POSITIONAL not in kinds and len(args) > len(slots):
+        dropped = [f"positional {index}" for index in range(len(slots), len(args))]
+        positional = positional[: len(slots)]
+    named = dict(kwargs)
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        dropped += [name for name in kwargs if name not in names]
+        named = {name: value for name, value in kwargs.items() if name in names}
+    return positional, named, dropped
+
+
+def match_weights(
+    own: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[str, str]]:
+    """Own weight -> (given weight, how): by name, else by a shape, else by order within a shape.
+
+    Order counts only where both sides have equally many weights of that shape left.
+    """
+    found = {name: (name, "name") for name in own if given.get(name) == own[name]}
+    used = {source for source, _ in found.values()}
+    left = [name for name in own if name not in found]
+    free = [name for name in given if name not in used]
+    wanted = Counter(own[name] for name in left)
+    offered = Counter(given[name] for name in free)
+    for shape, count in wanted.items():
+        if offered[shape] != count:
+            continue
+        targets = [name for name in left if own[name] == shape]
+        sources = [name for name in free if given[name] == shape]
+        how = "shape" if count == 1 else "order"
+        found |= {a: (b, how) for a, b in zip(targets, sources, strict=True)}
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Offer:
+    """What a function may be called with, each named where the reference has a name."""
+
+    inputs: Sequence[tuple[str, Any]]
+    weights: Sequence[tuple[str, Any]]
+    inits: Sequence[tuple[str, Any]]
+
+
+def match_arguments(function: Any, offer: Offer) -> dict[str, Any]:
+    """Arguments for a function: by name among inputs, weights, init values, then by order.
+
+    TypeError if a parameter without a default stays empty.
+    """
+    parameters = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
+    ]
+    groups = [list(offer.inputs), list(offer.weights), list(offer.inits)]
+    bound: dict[str, Any] = {}
+    for parameter in parameters:
+        for group in groups:
+            position = _named(parameter.name, group)
+            if position is not None:
+                bound[parameter.name] = group.pop(position)[1]
+                break
+    for parameter in parameters:
+        if parameter.name in bound:
+            continue
+        required = parameter.default is parameter.empty
+        sources = groups if required else groups[:1]
+        group = next((group for group in sources if group), [])
+        if group:
+            bound[parameter.name] = group.pop(0)[1]
+        elif required:
+            raise TypeError(f"nothing to pass for the argument {parameter.name!r}")
+    return bound
+
+
+def _named(name: str, group: list[tuple[str, Any]]) -> int | None:
+    """Position of an offer that has this name, or this name as its only matching last part."""
+    plain = [offered.replace(".", "_") for offered, _ in group]
+    if name in plain:
+        return plain.index(name)
+    tails = [offered.rsplit(".", 1)[-1] for offered, _ in group]
+    return tails.index(name) if tails.count(name) == 1 else None

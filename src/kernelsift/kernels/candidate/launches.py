@@ -1,0 +1,139 @@
+"""What a candidate's kernel launches did: the record that becomes facts."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kernelsift.kernels.candidate.memory import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_LAUNCHES = 256
+MAX_PLACES = 64
+
+
+@dataclasses.dataclass(slots=True)
+class Controls:
+    """How kernels are interpreted; one object, changed between runs.
+
+    `masked` fills masked-off lanes that have no `other` (None: zero, as a GPU mostly does);
+    `poison` fills torch.empty and refused loads. `order` is natural, reversed or shuffled:SEED.
+    """
+
+    tf32: bool = True
+    masked: float | None = None
+    poison: float = float("nan")
+    order: str = "natural"
+    ablate: str | None = None
+    sanitize: bool = False
+    config: int = 0
+    source: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Launch:
+    """One launch, or several equal ones (`times`)."""
+
+    kernel: str
+    grid: tuple[int, ...]
+    signature: list[tuple[str, str, Any]]
+    options: dict[str, Any]
+    times: int = 1
+    copies: bool = False
+    changed: int = 0
+
+    def key(self) -> tuple[Any, ...]:
+        """What makes two launches equal."""
+        return (self.kernel, self.grid, repr(self.signature), repr(self.options))
+
+    def facts(self) -> dict[str, Any]:
+        """The launch as plain values."""
+        return {
+            "kernel": self.kernel,
+            "grid": list(self.grid),
+            "signature": [list(item) for item in self.signature],
+            "options": self.options,
+            "times": self.times,
+            "copies": self.copies,
+            "changed": self.changed,
+        }
+
+
+@dataclasses.dataclass(slots=True)
+class Access:
+    """One recorded access of a sanitized launch; `values` only for stores."""
+
+    kind: str
+    window: int
+    pointers: Any
+    width: int
+    program: int
+    line: int
+    values: Any = None
+
+
+class Log:
+    """Everything recorded between two resets (one call of the candidate)."""
+
+    def __init__(self, controls: Controls) -> None:
+        """Start an empty log that follows the given controls."""
+        self.controls = controls
+        self.memory = Memory()
+        self.kernel = ""
+        self.program = 0
+        self.launches: dict[tuple[Any, ...], Launch] = {}
+        self.total = 0
+        self.programs = 0
+        self.work = {"float_ops": 0, "dot_flops": 0, "loaded_bytes": 0, "stored_bytes": 0}
+        self.places: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
+        self.accesses: list[Access] = []
+        self.accessed = 0
+
+    def reset(self) -> None:
+        """Forget launches and findings; storages stay known."""
+        self.launches.clear()
+        self.total = self.programs = self.accessed = 0
+        self.work = dict.fromkeys(self.work, 0)
+        self.places.clear()
+        self.accesses.clear()
+
+    def add(self, launch: Launch) -> Launch:
+        """Record a launch, merged with an equal earlier one."""
+        self.total += 1
+        known = self.launches.get(launch.key())
+        if known is not None:
+            known.times += 1
+            return known
+        if len(self.launches) < MAX_LAUNCHES:
+            self.launches[launch.key()] = launch
+        return launch
+
+    def place(self, kind: str, count: int, **details: Any) -> None:
+        """Count a finding of some kind at a place of the candidate's source."""
+        found = self.places.setdefault(kind, {})
+        key = (self.kernel, details.get("line"), details.get("access"))
+        if key in found:
+            found[key]["count"] += count
+        elif len(found) < MAX_PLACES:
+            found[key] = {"kernel": self.kernel, "count": count, **details}
+
+    def found(self, kind: str) -> list[dict[str, Any]]:
+        """The findings of one kind."""
+        return list(self.places.get(kind, {}).values())
+
+    def line(self) -> int:
+        """The line of the candidate that is being interpreted, 0 if there is none."""
+        frame: Any = sys._getframe(1)  # noqa: SLF001  the only way to the line that is running
+        while frame is not None:
+            if frame.f_code.co_filename == self.controls.source:
+                return int(frame.f_lineno)
+            frame = frame.f_back
+        return 0
+
+
+def unique_names(launches: Iterable[Launch]) -> list[str]:
+    """Names of the kernels, in order of their first launch."""
+    return list(dict.fromkeys(launch.kernel for launch in launches))

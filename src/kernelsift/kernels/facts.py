@@ -1,0 +1,255 @@
+"""What was seen while a kernel was verified. Pure data: nothing here judges and nothing runs.
+
+A fact is a measurement with its evidence. `None` means "not measured", never "fine".
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kernelsift.kernels.catalog import Severity
+from kernelsift.kernels.reference.gate_facts import GateFacts
+from kernelsift.kernels.static.facts import StaticFacts
+from kernelsift.model import Frozen
+
+CaseGroup = Literal["nominal", "values", "stress", "shape", "literal-shape", "layout", "mode"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+ComparisonStatus = Literal[
+    "equal",  # inside the strict bound
+    "imprecise",  # outside it, inside what one step of lower precision explains
+    "differs",  # other values
+    "structure",  # other type, number of outputs, shape or dtype
+    "nonfinite",  # NaN or infinity where the reference is finite, or the other way round
+    "error",  # the candidate raised
+    "timeout",  # no answer in time
+    "unsupported",  # the interpreter cannot run this
+    "missing",  # no answer, and nothing said why
+]
+RunStatus = Literal[
+    "done",
+    "no-entry",  # nothing in the module can be called as the answer
+    "syntax-error",
+    "import-error",  # the module raised while it was imported or constructed
+    "missing-package",  # it imports something that is not installed here
+    "crash",  # the process died, or a case raised
+    "timeout-host",  # time ran out in Python code, outside any kernel
+    "timeout-kernel",  # time ran out in interpreted kernels: slow, or endless
+    "killed",  # memory, process or file limits
+    "flooded",  # more output than allowed
+    "no-token",  # it ended without the proof that our code ran
+    "not-run",
+]
+Ablation = Literal["wrong", "right", "raises", "not-run"]
+
+
+class Finding(Frozen):
+    """One entry of the catalog, with what was seen and where."""
+
+    id: Annotated[str, Field(pattern=r"^K\d\d$")]
+    severity: Severity
+    line: int | None = None
+    """Line in the candidate's source, from 1; None when it has no place."""
+    evidence: str
+
+
+class Difference(Frozen):
+    """One element that came out wrong. Values as text: NaN and huge integers stay readable."""
+
+    output: Count
+    """Which of the returned tensors, in order."""
+    index: tuple[int, ...]
+    expected: str
+    got: str
+
+
+class Comparison(Frozen):
+    """One case: the candidate's answer against the reference."""
+
+    case: str
+    group: CaseGroup
+    status: ComparisonStatus
+    ratio: float | None = None
+    """Largest error in units of the strict bound: at most 1 is equal. None when not comparable."""
+    loose_ratio: float | None = None
+    """Largest error in units of 1e-2 + 1e-2·|y|, what most harnesses allow."""
+    reduced_ratio: float | None = None
+    """Largest error in units of the bound for half precision."""
+    wrong_share: Share | None = None
+    """Share of elements outside the strict bound."""
+    differences: tuple[Difference, ...] = ()
+    tf32: bool = False
+    """The bound allowed for TF32 inputs of `tl.dot`."""
+    reference: Literal["fp64", "fp32", "exact"] = "fp64"
+    informative: bool = True
+    """False for inputs (zeros, ones) on which a trivial answer may be right."""
+    why: str = ""
+    """In words, for a case that could not be compared."""
+
+
+class TorchOp(Frozen):
+    """Work that the candidate left to PyTorch, over one nominal call."""
+
+    name: str
+    calls: Count
+    flops: Count
+    bytes: Count
+    compute: bool
+    """False for allocations, views, copies and casts of weights."""
+
+
+class ProvenanceFacts(Frozen):
+    """Who made the answer: the kernels or PyTorch."""
+
+    launches: Count
+    kernels: tuple[str, ...] = ()
+    copy_only: tuple[str, ...] = ()
+    """Launched kernels whose stores hold only values that they loaded."""
+    coverage: Share | None = None
+    """Least share, over returned tensors, of bytes that a kernel has stored."""
+    ablation_noop: Ablation = "not-run"
+    """The answer when every launch does nothing."""
+    ablation_raise: Ablation = "not-run"
+    """The answer when every launch raises."""
+    torch_ops: tuple[TorchOp, ...] = ()
+    torch_share: Share | None = None
+    """Share of the reference's work (FLOPs, else bytes) that PyTorch did in the candidate."""
+
+
+class Access(Frozen):
+    """One bad memory access of a kernel."""
+
+    kernel: str
+    line: int | None = None
+    kind: Literal["load", "store", "atomic"]
+    offset: int | None = None
+    """Bytes past the end (positive) or before the start (negative) of the nearest tensor."""
+    case: str = ""
+
+
+class SanitizerFacts(Frozen):
+    out_of_bounds: tuple[Access, ...] = ()
+    races: tuple[Access, ...] = ()
+    uninitialised: tuple[Access, ...] = ()
+    poison_dependent: bool | None = None
+    """The answer depends on the value that fills fresh memory or masked-off lanes."""
+    order_dependent: bool | None = None
+    """The answer depends on the order in which programs run."""
+
+
+class BehaviourFacts(Frozen):
+    """What a second look at the same object shows. True is bad; None was not tried."""
+
+    repeat_differs: bool | None = None
+    stale_on_new_contents: bool | None = None
+    """Same tensor objects, new contents, old answer."""
+    late_call_differs: bool | None = None
+    output_overwritten: bool | None = None
+    """A later call changed an answer that was returned before."""
+    inputs_changed: bool | None = None
+    """Bytes of an input changed, and the reference does not do that."""
+    state_differs: bool | None = None
+    """Buffers after the call are not those of the reference."""
+    patched: tuple[str, ...] = ()
+    """Attributes of torch, triton or the standard library that the candidate replaced."""
+    threads_left: Count = 0
+    subclassed_output: bool | None = None
+
+
+class CompileFacts(Frozen):
+    """One launch signature compiled for one target."""
+
+    kernel: str
+    target: str
+    status: Literal["ok", "error", "timeout", "not-run"]
+    why: str = ""
+    shared_bytes: Count | None = None
+    shared_limit: Count | None = None
+    registers: Count | None = None
+    spills: Count | None = None
+    tensor_cores: bool | None = None
+
+
+class RunFacts(Frozen):
+    """How the candidate's process went."""
+
+    status: RunStatus
+    entry: str | None = None
+    entry_kind: str | None = None
+    weight_map: Literal["by-name", "by-shape", "partial", "none"] | None = None
+    why: str = ""
+    line: int | None = None
+    interpreter_gaps: tuple[str, ...] = ()
+    """What the interpreter cannot do right (bf16 dot, inline assembly, …), as seen in this run."""
+    uses_tf32: bool = False
+
+
+class StaticSummary(Frozen):
+    """The part of the static facts that a verdict needs."""
+
+    parsed: bool
+    why: str = ""
+    kernels: Count = 0
+    reachable: Count | None = None
+    inductor_style: bool = False
+    findings: tuple[Finding, ...] = ()
+
+
+def static_summary(facts: StaticFacts) -> StaticSummary:
+    """Return what a verdict needs of the static facts."""
+    return StaticSummary(
+        parsed=facts.parsed,
+        kernels=len(facts.kernels),
+        reachable=sum(kernel.reachable for kernel in facts.kernels),
+        inductor_style=facts.inductor_style,
+        findings=tuple(
+            Finding(id=f.id, severity=f.severity, line=f.line, evidence=f.evidence)
+            for f in facts.findings
+        ),
+    )
+
+
+class ReferenceRun(Frozen):
+    """Whether the reference could serve as the measure."""
+
+    status: Literal[
+        "ok", "fails", "size", "budget", "init", "degenerate", "stochastic", "nonfinite"
+    ]
+    """size: only sizes too large for the interpreter are valid; init: its construction arguments
+    cannot be handed to another process."""
+    why: str = ""
+    scaled: bool = False
+    scaled_from: str = ""
+
+
+class Timing(Frozen):
+    name: str
+    seconds: Seconds
+    noise: Seconds | None = None
+
+
+class Versions(Frozen):
+    verifier: str
+    torch: str = ""
+    triton: str = ""
+    python: str = ""
+
+
+class VerifyFacts(Frozen):
+    """All that is known about one candidate. `decide` needs nothing else."""
+
+    static: StaticSummary
+    reference: ReferenceRun
+    run: RunFacts = RunFacts(status="not-run")
+    gate: GateFacts | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    provenance: ProvenanceFacts | None = None
+    sanitizer: SanitizerFacts | None = None
+    behaviour: BehaviourFacts | None = None
+    compiled: tuple[CompileFacts, ...] = ()
+    device: Literal["cpu", "cuda"] = "cpu"
+    sandbox: str = ""
+    timings: tuple[Timing, ...] = ()
+    versions: Versions | None = None

@@ -1,0 +1,1 @@
+"""Children that run what nobody trusts: fork server, walls, limits."""

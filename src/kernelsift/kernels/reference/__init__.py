@@ -1,0 +1,1 @@
+"""The reference in its own child: gate, cases, sizes, what is right."""

@@ -1,0 +1,102 @@
+"""Cases that differ in size: batch 1, odd, several blocks, round the candidate's literals."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kernelsift.kernels.facts import CaseGroup
+from kernelsift.kernels.reference.case_recipe import CaseOptions, Recipe
+from kernelsift.kernels.reference.gate_shapes import Sizes, axes_of, other_size, remapped, resized
+from kernelsift.kernels.reference.reference_module import tensors_in
+
+if TYPE_CHECKING:
+    from kernelsift.kernels.reference.gate import Prepared
+    from kernelsift.kernels.reference.gate_facts import GateFacts
+
+SEVERAL_BLOCKS = 3
+TILE = 16
+"""The smallest tile of a two-dimensional kernel that is common."""
+DEFAULT_BLOCK = 1024
+MAX_LITERALS = 6
+
+
+def shape_recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -> list[Recipe]:
+    """Return cases with other sizes, most telling first: the first three stand for all."""
+    inputs = prepared.maker.template
+    plans: list[tuple[str, CaseGroup, Sizes]] = []
+    seen: set[tuple[tuple[int, tuple[int, ...]], ...]] = set()
+    for name, group, sizes in _plans(inputs, facts, options):
+        key = tuple(sorted(sizes.items()))
+        fits = all(math.prod(shape) <= options.max_elements for shape in sizes.values())
+        if sizes and fits and key not in seen:
+            seen.add(key)
+            plans.append((name, group, sizes))
+    return [
+        Recipe(name, group, _maker(prepared, sizes, options.seed + 100 + number))
+        for number, (name, group, sizes) in enumerate(plans)
+    ]
+
+
+def _maker(prepared: "Prepared", sizes: Sizes, seed: int) -> Callable[[], list[Any]]:
+    return lambda: prepared.maker.make(seed, sizes)
+
+
+def _plans(
+    inputs: list[Any], facts: "GateFacts", options: CaseOptions
+) -> list[tuple[str, CaseGroup, Sizes]]:
+    axes, free = axes_of(inputs), list(facts.axes)
+    plans: list[tuple[str, CaseGroup, Sizes]] = []
+    if free:
+        plans.append(("blocks", "shape", resized(inputs, _several_blocks(inputs, free, options))))
+        odd = {axis: other_size(axes[axis].size) for axis in free}
+        plans.append(("odd", "shape", resized(inputs, odd if facts.odd else dict([odd.popitem()]))))
+    if facts.all_dims:
+        sizes = {size: other_size(size) for tensor in tensors_in(inputs) for size in tensor.shape}
+        plans.append(("all-dims", "shape", remapped(inputs, sizes)))
+    if 0 in free:
+        plans.append(("batch-1", "shape", resized(inputs, {0: 1})))
+    plans += _literal_plans(inputs, free, options.literals)
+    plans += _tile_plans(inputs, free)
+    return plans
+
+
+def _several_blocks(inputs: list[Any], free: list[int], options: CaseOptions) -> dict[int, int]:
+    """Grow the first free axis until the input holds more than three blocks and is no multiple."""
+    axes = axes_of(inputs)
+    axis = free[0]
+    row = max(math.prod(a.size for a in axes) // max(axes[axis].size, 1), 1)
+    block = max((b for b in options.blocks if b <= 1 << 16), default=DEFAULT_BLOCK)
+    wanted = math.ceil((SEVERAL_BLOCKS * block + 1) / row)
+    grown = max(wanted, axes[axis].size + 1) | 1
+    return {axis: min(grown, max(options.max_elements // row, 1))}
+
+
+def _tile_plans(inputs: list[Any], free: list[int]) -> list[tuple[str, CaseGroup, Sizes]]:
+    """More than three tiles along each pair of neighbouring free axes."""
+    size = SEVERAL_BLOCKS * TILE + 5
+    pairs = [free[at : at + 2] for at in range(0, len(free), 2)]
+    return [
+        (f"tiles-{'-'.join(map(str, pair))}", "shape", resized(inputs, dict.fromkeys(pair, size)))
+        for pair in pairs
+    ]
+
+
+def _literal_plans(
+    inputs: list[Any], free: list[int], literals: tuple[int, ...]
+) -> list[tuple[str, CaseGroup, Sizes]]:
+    """Sizes n−1, n, n+1 on the first and the last free axis, and n elements in all."""
+    plans: list[tuple[str, CaseGroup, Sizes]] = []
+    axes = axes_of(inputs)
+    for literal in sorted(set(literals))[:MAX_LITERALS]:
+        for axis in sorted({free[0], free[-1]} if free else set()):
+            for size in (literal - 1, literal, literal + 1):
+                if size > 0 and size != axes[axis].size:
+                    name = f"literal-{literal}-axis-{axis}-size-{size}"
+                    plans.append((name, "literal-shape", resized(inputs, {axis: size})))
+        if free:
+            row = max(math.prod(a.size for a in axes) // max(axes[free[0]].size, 1), 1)
+            for size in (literal // row, literal // row + 1):
+                if row > 1 and size > 0:
+                    name = f"literal-{literal}-elements-{size * row}"
+                    plans.append((name, "literal-shape", resized(inputs, {free[0]: size})))
+    return plans

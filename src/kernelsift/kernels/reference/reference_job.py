@@ -1,0 +1,118 @@
+"""The job of a child that holds a reference: measure it, make cases, say what is right.
+
+Payload (a wire dict): nonce, code, class_name, mode (`gate`, `cases` or `scale`), seed, and for
+cases literals, blocks, budget_seconds, max_elements; for scale pinned (names) and limits.
+Frames: `gate` {facts}; `loaded` {init, state, hidden}; `case` …; `scaled` {changes, facts}; `end`.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from kernelsift.kernels import wire
+from kernelsift.kernels.reference.case_recipe import CaseOptions
+from kernelsift.kernels.reference.cases import Case, make_cases
+from kernelsift.kernels.reference.gate import Prepared, gate_and_prepare
+from kernelsift.kernels.reference.reference_module import MOCK_KEY, MockConfig
+from kernelsift.kernels.reference.scale_plan import ScaleLimits, scale_reference
+
+if TYPE_CHECKING:
+    from kernelsift.kernels.reference.gate_facts import GateFacts
+
+Send = Callable[[bytes], None]
+
+
+def main(payload: bytes, send: Send) -> None:
+    """Run the job; what the reference raises is a fact in the `gate` frame."""
+    _one_thread()
+    request = wire.decode(payload)
+    nonce = request["nonce"]
+
+    def tell(event: str, **values: Any) -> None:
+        send(wire.encode({"nonce": nonce, "event": event, **values}))
+
+    if request["mode"] == "scale":
+        limits = ScaleLimits(**request.get("limits", {}))
+        pinned = frozenset(request.get("pinned", ()))
+        scaled = scale_reference(request["code"], request["class_name"], limits, pinned)
+        tell("scaled", **scaled.as_dict())
+    else:
+        facts, prepared = gate_and_prepare(request["code"], request["class_name"], request["seed"])
+        tell("gate", facts=facts.model_dump(mode="json"))
+        if request["mode"] == "cases" and prepared is not None:
+            _tell_cases(tell, prepared, facts, options_from(request))
+    tell("end")
+
+
+def options_from(request: dict[str, Any]) -> CaseOptions:
+    """Read the options of a request; missing ones keep their defaults."""
+    known = {"budget_seconds", "max_elements"} & request.keys()
+    return CaseOptions(
+        seed=request["seed"],
+        literals=tuple(request.get("literals", ())),
+        blocks=tuple(request.get("blocks", ())),
+        **{name: request[name] for name in known},
+    )
+
+
+def _tell_cases(
+    tell: Callable[..., None], prepared: Prepared, facts: "GateFacts", options: CaseOptions
+) -> None:
+    reference = prepared.reference
+    tell(
+        "loaded",
+        init={
+            "args": sendable(reference.init_args),
+            "kwargs": sendable(reference.init_kwargs),
+        },
+        state=prepared.state,
+        hidden=list(facts.hidden_tensors),
+    )
+    for case in make_cases(prepared, facts, options):
+        try:
+            tell("case", **case_frame(case))
+        except wire.WireError as error:
+            tell("case-error", name=case.name, why=str(error)[:300])
+
+
+def case_frame(case: Case) -> dict[str, Any]:
+    """Return the case as a wire dict: what goes to the candidate, and what stays here."""
+    return {
+        "name": case.name,
+        "group": case.group,
+        "inputs": sendable(case.inputs),
+        "train": case.train,
+        "grad": case.grad,
+        "eager": sendable(case.eager),
+        "precise": sendable(case.precise),
+        "precision": case.precision,
+        "informative": case.informative,
+        "seconds": case.seconds,
+        "state_after": case.state_after,
+    }
+
+
+def sendable(value: Any, depth: int = 0) -> Any:
+    """Return the value in the wire's terms; what it has no word for becomes a described text."""
+    import torch
+
+    if isinstance(value, MockConfig):
+        return {MOCK_KEY: {key: sendable(part, depth + 1) for key, part in value.items()}}
+    if depth > 32:
+        return repr(type(value))
+    if isinstance(value, dict):
+        return {str(key): sendable(part, depth + 1) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(sendable(part, depth + 1) for part in value)
+    if isinstance(value, list):
+        return [sendable(part, depth + 1) for part in value]
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

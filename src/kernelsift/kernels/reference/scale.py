@@ -1,0 +1,149 @@
+"""Make the sizes of a problem smaller by rewriting its code. Only syntax trees: nothing runs here.
+
+Sizes live in integer constants of the module (`batch_size = 128`) and in literals inside
+`get_inputs` and `get_init_inputs`. A candidate often carries a copy of the same constants; they are
+changed alike, by name and value, so that candidate and reference stay one problem.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+_MAKERS = frozenset({"get_inputs", "get_init_inputs"})
+_STRUCTURE = (
+    "kernel stride pad dilation num_layers n_layers layers dropout eps axis seed expansion".split()  # noqa: SIM905
+)
+"""Names with these words set how the computation is made, not how large it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One integer that may be a size."""
+
+    key: str
+    """`batch_size`, `kernel_size[1]` for an element of a tuple, `get_inputs:2` for a literal."""
+    value: int
+
+    @property
+    def name(self) -> str:
+        """The module-level name, or "" for a literal in a function."""
+        return "" if ":" in self.key else self.key.partition("[")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A constant that gets another value."""
+
+    key: str
+    old: int
+    new: int
+
+
+def constants(code: str) -> tuple[Constant, ...]:
+    """Return all integers that may be sizes, in order of the code; SyntaxError where it is none."""
+    return tuple(Constant(key, _value(node)) for key, node in _places(ast.parse(code)))
+
+
+def _places(tree: ast.Module) -> Iterator[tuple[str, ast.Constant]]:
+    last: dict[str, list[tuple[str, ast.Constant]]] = {}
+    for statement in tree.body:
+        for name, value in _assigned(statement):
+            last[name] = list(_integers(name, value))
+        if isinstance(statement, ast.FunctionDef) and statement.name in _MAKERS:
+            found = [n for n in ast.walk(statement) if _is_integer(n)]
+            last[statement.name] = [
+                (f"{statement.name}:{at}", node)
+                for at, node in enumerate(found)
+                if isinstance(node, ast.Constant)
+            ]
+    for places in last.values():
+        yield from places
+
+
+def _assigned(statement: ast.stmt) -> list[tuple[str, ast.expr]]:
+    """Names and values of an assignment, also of `height, width = 32, 64`."""
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+        return list(_pairs(statement.targets[0], statement.value))
+    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        return list(_pairs(statement.target, statement.value))
+    return []
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(target, ast.Name):
+        yield target.id, value
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for one, part in zip(target.elts, value.elts, strict=False):
+            yield from _pairs(one, part)
+
+
+def _integers(name: str, value: ast.expr) -> Iterator[tuple[str, ast.Constant]]:
+    if isinstance(value, ast.Constant) and _is_integer(value):
+        yield name, value
+    elif isinstance(value, ast.Tuple | ast.List):
+        for at, element in enumerate(value.elts):
+            yield from _integers(f"{name}[{at}]", element)
+
+
+def _value(node: ast.Constant) -> int:
+    assert isinstance(node.value, int)
+    return node.value
+
+
+def _is_integer(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) is int
+
+
+def rewrite_constants(code: str, changes: Iterable[Change], *, makers: bool = True) -> str:
+    """Return the code with the changed constants: those with the same name and the same old value.
+
+    For a candidate's code: module-level constants that it copied from the reference follow, others
+    stay. With `makers` also the literals of its own `get_inputs` and `get_init_inputs`. Only the
+    numbers are replaced; lines and columns of everything else stay where they can.
+    """
+    wanted = {(change.key, change.old): change.new for change in changes}
+    edits = []
+    for key, node in _places(ast.parse(code)):
+        if ":" in key and not makers:
+            continue
+        new = wanted.get((key, _value(node)))
+        if new is not None and node.end_col_offset is not None:
+            edits.append((node.lineno, node.col_offset, node.end_col_offset, str(new)))
+    lines = code.encode("utf-8", "surrogatepass").splitlines(keepends=True)
+    for line, start, end, text in sorted(edits, reverse=True):
+        old = lines[line - 1]
+        lines[line - 1] = old[:start] + text.encode() + old[end:]
+    return b"".join(lines).decode("utf-8", "surrogatepass")
+
+
+def is_structure(constant: Constant) -> bool:
+    """Say whether a constant is kept: too small to be a size, or named as structure."""
+    name = constant.key.lower()
+    return constant.value < 4 or any(word in name for word in _STRUCTURE)
+
+
+def pinned_names(candidate: str, found: Iterable[Constant]) -> frozenset[str]:
+    """Return the keys of constants whose value the candidate writes into its kernels or classes.
+
+    Such a size cannot change without making a right candidate wrong: `BLOCK = 512` next to rows of
+    512. Its own module-level copies do not count, they change with the problem. Values up to 16
+    are everywhere and pin nothing.
+    """
+    tree = ast.parse(candidate)
+    copies = {id(node) for _, node in _places(tree)}
+    written = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and type(node.value) is int and id(node) not in copies
+    }
+    return frozenset(c.key for c in found if c.value > 16 and c.value in written)
+
+
+def smaller(value: int) -> int | None:
+    """Return the next smaller size of the same kind: half where even, else odd and about half."""
+    if value <= 1:
+        return None
+    if value % 2 == 0:
+        return value // 2
+    half = value // 2
+    return half if half % 2 else half + 1 if half + 1 < value else None

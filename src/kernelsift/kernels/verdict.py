@@ -1,0 +1,225 @@
+"""From facts to a verdict. Pure: same facts and policy, same verdict; nothing is measured here.
+
+Three rules hold whatever the facts: what could not be checked is `unverifiable`, never `wrong`;
+a wrong answer is `wrong` only when a case with known input, known answer and a finite reference
+shows it; and one more finding never turns a dropped row into a kept one.
+"""
+
+from typing import Literal
+
+from kernelsift.kernels.catalog import Severity
+from kernelsift.kernels.facts import (
+    CaseGroup,
+    Comparison,
+    Finding,
+    RunStatus,
+    VerifyFacts,
+)
+from kernelsift.kernels.verdict_findings import dynamic_findings, merged
+from kernelsift.model import Frozen
+
+Outcome = Literal["correct", "wrong", "crash", "timeout", "compile_error", "unverifiable"]
+Unverifiable = Literal[
+    "entry",  # nothing to call was found
+    "reference",  # the module does not run, is random or not finite
+    "size",  # only sizes too large for the interpreter are valid
+    "time",  # interpreted kernels did not end in time
+    "interpreter",  # something the interpreter cannot do, or does wrong
+    "dependency",  # a package that is not installed here
+    "init",  # construction arguments cannot be sent to another process
+    "sandbox",  # it hit a limit of the sandbox
+    "not-run",
+]
+Work = Literal["full_triton", "partial_triton", "figleaf", "fallback", "unknown"]
+
+
+class Policy(Frozen):
+    """Which verdicts drop a row. Changing it needs no new run."""
+
+    decisive: frozenset[CaseGroup] = frozenset({"nominal", "values"})
+    """Groups of cases in which a wrong answer makes the outcome `wrong`; others make findings."""
+    drop_severities: frozenset[Severity] = frozenset({"hard", "not-a-kernel", "bug"})
+    drop_ids: frozenset[str] = frozenset()
+    """Catalog ids that drop a row whatever their severity."""
+    allow_ids: frozenset[str] = frozenset()
+    """Catalog ids that do not drop a row by themselves. Hard findings always do."""
+    keep_outcomes: frozenset[Outcome] = frozenset({"correct"})
+    keep_work: frozenset[Work] = frozenset({"full_triton", "partial_triton"})
+    reduced_precision: Literal["finding", "wrong"] = "finding"
+    """What an error is that one step of lower precision explains."""
+    figleaf_share: float = 0.8
+    """PyTorch's share of the work from which the kernels are a fig leaf."""
+    partial_share: float = 0.05
+
+
+class Verdict(Frozen):
+    """What the facts amount to."""
+
+    outcome: Outcome
+    unverifiable: Unverifiable | None = None
+    """Why, when the outcome is unverifiable."""
+    work: Work
+    findings: tuple[Finding, ...] = ()
+    reasons: tuple[str, ...] = ()
+    """What led to the outcome, in words, most important first."""
+    keep: bool
+    dropped_by: tuple[str, ...] = ()
+    """`outcome:wrong`, `work:fallback` or catalog ids; empty when kept."""
+    passes_loose: bool | None = None
+    """All nominal cases pass 1e-2, what most harnesses ask; None where that is not known."""
+
+
+_Judged = tuple[Outcome, Unverifiable | None, tuple[str, ...]]
+
+_RUN: dict[RunStatus, tuple[Outcome, Unverifiable | None]] = {
+    "no-entry": ("unverifiable", "entry"),
+    "syntax-error": ("compile_error", None),
+    "import-error": ("crash", None),
+    "missing-package": ("unverifiable", "dependency"),
+    "crash": ("crash", None),
+    "timeout-host": ("timeout", None),
+    "timeout-kernel": ("unverifiable", "time"),
+    "killed": ("unverifiable", "sandbox"),
+    "flooded": ("crash", None),
+    "no-token": ("crash", None),
+    "not-run": ("unverifiable", "not-run"),
+}
+_WRONG = frozenset({"differs", "structure", "nonfinite"})
+
+
+def decide(facts: VerifyFacts, policy: Policy | None = None) -> Verdict:
+    """Map facts to a verdict."""
+    policy = policy or Policy()
+    outcome, unverifiable, reasons = _outcome(facts, policy)
+    work = _work(facts, policy)
+    findings = merged((*facts.static.findings, *dynamic_findings(facts, policy.decisive, work)))
+    dropped = _dropped(outcome, work, findings, policy)
+    return Verdict(
+        outcome=outcome,
+        unverifiable=unverifiable,
+        work=work,
+        findings=findings,
+        reasons=reasons,
+        keep=not dropped,
+        dropped_by=dropped,
+        passes_loose=_passes_loose(facts),
+    )
+
+
+def _outcome(facts: VerifyFacts, policy: Policy) -> _Judged:
+    """Could it be checked at all; is a wrong answer shown; did it die; does it compile."""
+    if not facts.static.parsed:
+        return "compile_error", None, (f"the code does not parse: {facts.static.why}",)
+    if early := _reference(facts):
+        return early
+    decisive = [c for c in facts.comparisons if c.group in policy.decisive]
+    if shown := _shown_wrong(facts, decisive, policy):
+        return shown
+    if failed := _failed(facts, decisive):
+        return failed
+    if broken := [c for c in facts.compiled if c.status == "error"]:
+        why = tuple(f"{c.kernel} does not compile for {c.target}: {c.why}" for c in broken)
+        return "compile_error", None, why
+    if not any(c.status in {"equal", "imprecise"} and c.informative for c in decisive):
+        return "unverifiable", "not-run", ("no informative case was compared",)
+    return "correct", None, (f"{len(decisive)} cases agree with the reference",)
+
+
+def _reference(facts: VerifyFacts) -> _Judged | None:
+    reference = facts.reference
+    if reference.status in {"ok", "degenerate"}:
+        return None
+    known: dict[str, Unverifiable] = {"size": "size", "budget": "size", "init": "init"}
+    reason = known.get(reference.status, "reference")
+    return "unverifiable", reason, (f"the reference: {reference.why or reference.status}",)
+
+
+def _shown_wrong(facts: VerifyFacts, decisive: list[Comparison], policy: Policy) -> _Judged | None:
+    wrong = [c for c in decisive if c.status in _WRONG]
+    if policy.reduced_precision == "wrong":
+        wrong += [c for c in decisive if c.status == "imprecise"]
+    if not wrong:
+        return None
+    if facts.run.interpreter_gaps:
+        # the interpreter itself computes this wrongly: nothing is shown
+        gaps = ", ".join(facts.run.interpreter_gaps)
+        return "unverifiable", "interpreter", (f"the interpreter cannot be trusted with: {gaps}",)
+    return "wrong", None, tuple(map(_described, wrong))
+
+
+def _described(comparison: Comparison) -> str:
+    if comparison.why:
+        return f"{comparison.case}: {comparison.why}"
+    share = f"{comparison.wrong_share:.1%}" if comparison.wrong_share is not None else "some"
+    text = f"{comparison.case}: {share} of the elements are wrong"
+    if comparison.status == "nonfinite":
+        return f"{text}; not finite where the reference is, or the other way round"
+    return f"{text}; error {comparison.ratio:.3g} times the bound"
+
+
+def _failed(facts: VerifyFacts, decisive: list[Comparison]) -> _Judged | None:
+    """The process or a decisive case ended without an answer."""
+    gap = next((c for c in decisive if c.status == "unsupported"), None)
+    if gap or (facts.run.interpreter_gaps and facts.run.status == "crash"):
+        why = gap.why if gap else ", ".join(facts.run.interpreter_gaps)
+        return "unverifiable", "interpreter", (f"the interpreter cannot run it: {why}",)
+    raised = next((c for c in decisive if c.status == "error"), None)
+    if facts.run.status == "done" and raised:
+        return "crash", None, (f"{raised.case}: {raised.why}",)
+    if facts.run.status in _RUN:
+        outcome, reason = _RUN[facts.run.status]
+        if facts.device == "cuda" and facts.run.status == "timeout-kernel":
+            outcome, reason = "timeout", None
+        return outcome, reason, (facts.run.why or facts.run.status,)
+    late = next((c for c in decisive if c.status == "timeout"), None)
+    if late:
+        return "unverifiable", "time", (f"{late.case}: no answer in time",)
+    if any(c.status == "missing" for c in decisive):
+        return "crash", None, ("an answer is missing",)
+    return None
+
+
+def _work(facts: VerifyFacts, policy: Policy) -> Work:
+    """Who did the work, as far as provenance shows it."""
+    seen = facts.provenance
+    if seen is None:
+        no_kernel = facts.static.parsed and not facts.static.kernels
+        return "fallback" if no_kernel else "unknown"
+    if not seen.launches or seen.ablation_noop == "right" or seen.ablation_raise == "right":
+        return "fallback"
+    if seen.coverage == 0 or set(seen.kernels) <= set(seen.copy_only):
+        return "figleaf" if seen.kernels else "unknown"
+    if seen.torch_share is None:
+        return "unknown"
+    if seen.torch_share > policy.figleaf_share:
+        return "figleaf"
+    return "partial_triton" if seen.torch_share > policy.partial_share else "full_triton"
+
+
+def _dropped(
+    outcome: Outcome, work: Work, findings: tuple[Finding, ...], policy: Policy
+) -> tuple[str, ...]:
+    dropped = [] if outcome in policy.keep_outcomes else [f"outcome:{outcome}"]
+    if work not in policy.keep_work:
+        dropped.append(f"work:{work}")
+    for finding in findings:
+        by_id = finding.id in policy.drop_ids
+        by_severity = finding.severity in policy.drop_severities
+        allowed = finding.id in policy.allow_ids and finding.severity != "hard"
+        if finding.severity == "hard" or by_id or (by_severity and not allowed):
+            dropped.append(finding.id)
+    return tuple(dict.fromkeys(dropped))
+
+
+def _passes_loose(facts: VerifyFacts) -> bool | None:
+    nominal = [c for c in facts.comparisons if c.group == "nominal"]
+    if not nominal or facts.run.interpreter_gaps:
+        return None
+    if any(c.status in {"timeout", "unsupported", "missing"} for c in nominal):
+        return None
+    return all(
+        c.status not in {"structure", "nonfinite", "error"}
+        and c.loose_ratio is not None
+        and c.loose_ratio <= 1
+        for c in nominal
+    )

@@ -1,0 +1,153 @@
+"""Findings that follow from what was seen while the candidate ran. Pure."""
+
+from collections.abc import Iterator
+
+from kernelsift.kernels.catalog import Severity
+from kernelsift.kernels.facts import (
+    Access,
+    BehaviourFacts,
+    CaseGroup,
+    Comparison,
+    Finding,
+    ProvenanceFacts,
+    SanitizerFacts,
+    VerifyFacts,
+)
+
+_WRONG = frozenset({"differs", "nonfinite"})
+_GROUP: dict[CaseGroup, tuple[str, Severity]] = {
+    "nominal": ("K24", "bug"),
+    "values": ("K27", "bug"),
+    "stress": ("K39", "suspicious"),
+    "shape": ("K25", "bug"),
+    "literal-shape": ("K26", "bug"),
+    "layout": ("K36", "bug"),
+    "mode": ("K31", "bug"),
+}
+"""What a wrong answer in a group of cases that is not decisive amounts to."""
+_SHOWN = 3
+
+
+def dynamic_findings(
+    facts: VerifyFacts, decisive: frozenset[CaseGroup], work: str
+) -> Iterator[Finding]:
+    """Yield the findings of comparison, provenance, sanitizers, behaviour and compilation."""
+    yield from _comparisons(facts, decisive)
+    if facts.provenance is not None:
+        yield from _provenance(facts.provenance, work)
+    if facts.sanitizer is not None:
+        yield from _sanitizer(facts.sanitizer)
+    if facts.behaviour is not None:
+        yield from _behaviour(facts.behaviour)
+    for compiled in facts.compiled:
+        limit, used = compiled.shared_limit, compiled.shared_bytes
+        if limit is not None and used is not None and used > limit:
+            evidence = f"{compiled.kernel} needs {used} bytes of shared memory, "
+            yield _finding("K36", "bug", f"{evidence}{compiled.target} has {limit}")
+    if facts.run.status == "no-token":
+        yield _finding(
+            "K53", "hard", facts.run.why or "the process ended without our proof of work"
+        )
+    if facts.gate is not None and facts.gate.degenerate:
+        passing = ", ".join(facts.gate.passes("relative", "hardened"))
+        yield _finding("K14", "suspicious", f"an answer that needs no kernel passes: {passing}")
+    if facts.gate is not None and facts.gate.launch_bound:
+        size = f"{facts.gate.bytes} bytes and {facts.gate.flops} operations"
+        yield _finding("K77", "timing", f"{size}: a launch takes longer than the work")
+
+
+def merged(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Drop repeats: the same id, severity and line is said once."""
+    seen: dict[tuple[str, str, int | None], Finding] = {}
+    for finding in findings:
+        seen.setdefault((finding.id, finding.severity, finding.line), finding)
+    order = ("hard", "not-a-kernel", "bug", "suspicious", "timing")
+    return tuple(sorted(seen.values(), key=lambda f: (order.index(f.severity), f.id, f.line or 0)))
+
+
+def _finding(code: str, severity: Severity, evidence: str, line: int | None = None) -> Finding:
+    return Finding(id=code, severity=severity, line=line, evidence=evidence[:400])
+
+
+def _comparisons(facts: VerifyFacts, decisive: frozenset[CaseGroup]) -> Iterator[Finding]:
+    """A wrong answer outside the decisive groups, refused shapes, and lower precision."""
+    gaps = bool(facts.run.interpreter_gaps)
+    for group, (code, severity) in _GROUP.items():
+        cases = [c for c in facts.comparisons if c.group == group]
+        if group not in decisive and not gaps:
+            if wrong := [c for c in cases if c.status in _WRONG]:
+                yield _finding(code, severity, f"wrong answer in {_names(wrong)}")
+            if torn := [c for c in cases if c.status == "structure"]:
+                yield _finding(code, severity, f"{torn[0].case}: {torn[0].why}")
+            if raised := [c for c in cases if c.status == "error"]:
+                yield _finding(code, "suspicious", f"raises in {_names(raised)}: {raised[0].why}")
+    if rough := [c for c in facts.comparisons if c.status == "imprecise"]:
+        worst = max(c.ratio or 0.0 for c in rough)
+        text = f"error {worst:.3g} times the bound, as of lower precision, in {_names(rough)}"
+        yield _finding("K28", "suspicious", text)
+
+
+def _names(cases: list[Comparison]) -> str:
+    names = ", ".join(case.case for case in cases[:_SHOWN])
+    return names + (f" and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else "")
+
+
+def _provenance(seen: ProvenanceFacts, work: str) -> Iterator[Finding]:
+    if not seen.launches:
+        yield _finding("K02", "not-a-kernel", "no kernel was launched")
+        return
+    if seen.ablation_noop == "right":
+        yield _finding(
+            "K04", "not-a-kernel", "the answer is right although no launch does anything"
+        )
+    if seen.ablation_raise == "right":
+        yield _finding("K10", "not-a-kernel", "the answer is right although every launch raises")
+    if seen.coverage is not None and seen.coverage < 1 and seen.ablation_noop != "right":
+        severity: Severity = "not-a-kernel" if seen.coverage == 0 else "suspicious"
+        yield _finding("K04", severity, f"kernels wrote {seen.coverage:.0%} of the answer")
+    if seen.kernels and set(seen.kernels) <= set(seen.copy_only):
+        yield _finding("K05", "not-a-kernel", f"kernels only copy: {', '.join(seen.copy_only)}")
+    if work in {"figleaf", "partial_triton"} and seen.torch_share:
+        heavy = [op.name for op in seen.torch_ops if op.compute][:_SHOWN]
+        kind: Severity = "not-a-kernel" if work == "figleaf" else "suspicious"
+        text = f"PyTorch does {seen.torch_share:.0%} of the work: {', '.join(heavy)}"
+        yield _finding("K06", kind, text)
+
+
+def _sanitizer(seen: SanitizerFacts) -> Iterator[Finding]:
+    for code, text, accesses in (
+        ("K32", "outside of every tensor", seen.out_of_bounds),
+        ("K33", "of memory that another program writes", seen.races),
+        ("K34", "of memory that nothing has written", seen.uninitialised),
+    ):
+        for access in accesses:
+            yield _finding(code, "bug", _placed(access, text), access.line)
+    if seen.poison_dependent and not seen.uninitialised:
+        yield _finding("K34", "bug", "the answer depends on what fresh memory holds")
+    if seen.order_dependent and not seen.races:
+        yield _finding("K33", "bug", "the answer depends on the order of programs")
+
+
+def _placed(access: Access, text: str) -> str:
+    offset = f", {access.offset} bytes from it" if access.offset is not None else ""
+    case = f" in {access.case}" if access.case else ""
+    return f"{access.kind} {text}{offset}, kernel {access.kernel}{case}"
+
+
+def _behaviour(seen: BehaviourFacts) -> Iterator[Finding]:
+    table: tuple[tuple[bool | None, str, Severity, str], ...] = (
+        (seen.stale_on_new_contents, "K40", "hard", "same tensors, new contents, old answer"),
+        (seen.repeat_differs, "K41", "hard", "the same call gives another answer"),
+        (seen.late_call_differs, "K42", "hard", "a later call gives a wrong answer"),
+        (seen.output_overwritten, "K45", "suspicious", "a later call changed an earlier answer"),
+        (seen.inputs_changed, "K35", "bug", "an input was changed, which the reference does not"),
+        (seen.state_differs, "K31", "bug", "buffers after the call are not the reference's"),
+        (seen.subclassed_output, "K61", "hard", "the answer is no plain tensor"),
+    )
+    for seen_it, code, severity, text in table:
+        if seen_it:
+            yield _finding(code, severity, text)
+    if seen.patched:
+        yield _finding("K50", "hard", f"it replaced {', '.join(seen.patched[:_SHOWN])}")
+    if seen.threads_left:
+        yield _finding("K62", "hard", f"{seen.threads_left} threads were still running")

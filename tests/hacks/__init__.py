@@ -1,0 +1,1 @@
+"""A corpus of cheats, honest answers and mutants for the verifier's tests."""

@@ -1,0 +1,293 @@
+"""The verdict is a pure function of facts and policy."""
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernelsift.kernels.catalog import SEVERITIES
+from kernelsift.kernels.facts import (
+    Access,
+    BehaviourFacts,
+    CaseGroup,
+    Comparison,
+    ComparisonStatus,
+    CompileFacts,
+    Finding,
+    ProvenanceFacts,
+    ReferenceRun,
+    RunFacts,
+    RunStatus,
+    SanitizerFacts,
+    StaticSummary,
+    TorchOp,
+    VerifyFacts,
+)
+from kernelsift.kernels.verdict import Policy, Verdict, decide
+
+REAL = ProvenanceFacts(
+    launches=1,
+    kernels=("k",),
+    coverage=1.0,
+    ablation_noop="wrong",
+    ablation_raise="raises",
+    torch_share=0.0,
+)
+GOOD = Comparison(case="nominal-0", group="nominal", status="equal", ratio=0.1, loose_ratio=1e-4)
+WRONG = Comparison(
+    case="nominal-1",
+    group="nominal",
+    status="differs",
+    ratio=1e4,
+    loose_ratio=50.0,
+    wrong_share=0.2,
+)
+
+
+def facts(**changes):
+    base = {
+        "static": StaticSummary(parsed=True, kernels=1, reachable=1),
+        "reference": ReferenceRun(status="ok"),
+        "run": RunFacts(status="done", entry="ModelNew", entry_kind="class"),
+        "comparisons": (GOOD,),
+        "provenance": REAL,
+    }
+    return VerifyFacts(**(base | changes))
+
+
+def provenance(**changes):
+    return REAL.model_copy(update=changes)
+
+
+def case(status, group="nominal", **more):
+    return Comparison(case=f"{group}-x", group=group, status=status, **more)
+
+
+def test_an_honest_kernel_is_correct_and_kept():
+    verdict = decide(facts())
+    assert (verdict.outcome, verdict.work, verdict.keep) == ("correct", "full_triton", True)
+    assert verdict.passes_loose is True
+    assert not verdict.findings
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "reason"),
+    [
+        ({"static": StaticSummary(parsed=False, why="line 3")}, "compile_error", None),
+        ({"comparisons": (GOOD, WRONG)}, "wrong", None),
+        ({"comparisons": (GOOD, case("nonfinite", wrong_share=0.5))}, "wrong", None),
+        ({"comparisons": (GOOD, case("structure", why="other shape"))}, "wrong", None),
+        ({"comparisons": (GOOD, case("differs", "values", ratio=9.0))}, "wrong", None),
+        ({"comparisons": (GOOD, case("differs", "shape", ratio=9.0))}, "correct", None),
+        ({"comparisons": (GOOD, case("error", why="boom"))}, "crash", None),
+        ({"comparisons": (GOOD, case("timeout"))}, "unverifiable", "time"),
+        ({"comparisons": (GOOD, case("unsupported", why="asm"))}, "unverifiable", "interpreter"),
+        ({"comparisons": (GOOD, case("missing"))}, "crash", None),
+        ({"comparisons": ()}, "unverifiable", "not-run"),
+        (
+            {"comparisons": (GOOD.model_copy(update={"informative": False}),)},
+            "unverifiable",
+            "not-run",
+        ),
+        ({"run": RunFacts(status="no-entry"), "comparisons": ()}, "unverifiable", "entry"),
+        ({"run": RunFacts(status="import-error"), "comparisons": ()}, "crash", None),
+        ({"run": RunFacts(status="missing-package")}, "unverifiable", "dependency"),
+        ({"run": RunFacts(status="timeout-host")}, "timeout", None),
+        ({"run": RunFacts(status="timeout-kernel")}, "unverifiable", "time"),
+        ({"run": RunFacts(status="timeout-kernel"), "device": "cuda"}, "timeout", None),
+        ({"run": RunFacts(status="killed")}, "unverifiable", "sandbox"),
+        ({"run": RunFacts(status="no-token")}, "crash", None),
+        ({"reference": ReferenceRun(status="size")}, "unverifiable", "size"),
+        ({"reference": ReferenceRun(status="stochastic")}, "unverifiable", "reference"),
+        ({"reference": ReferenceRun(status="init")}, "unverifiable", "init"),
+        (
+            {"compiled": (CompileFacts(kernel="k", target="sm_90", status="error", why="break"),)},
+            "compile_error",
+            None,
+        ),
+        (
+            {
+                "comparisons": (WRONG,),
+                "run": RunFacts(status="done", interpreter_gaps=("bf16 dot",)),
+            },
+            "unverifiable",
+            "interpreter",
+        ),
+    ],
+)
+def test_outcomes(changes, outcome, reason):
+    verdict = decide(facts(**changes))
+    assert (verdict.outcome, verdict.unverifiable) == (outcome, reason)
+    assert verdict.reasons
+    assert verdict.keep is False or outcome == "correct"
+
+
+def test_a_wrong_answer_shown_before_a_crash_is_wrong():
+    verdict = decide(facts(comparisons=(WRONG,), run=RunFacts(status="crash", why="signal 11")))
+    assert verdict.outcome == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("seen", "work", "finding"),
+    [
+        (ProvenanceFacts(launches=0), "fallback", "K02"),
+        (provenance(ablation_noop="right"), "fallback", "K04"),
+        (provenance(ablation_raise="right"), "fallback", "K10"),
+        (provenance(copy_only=("k",)), "figleaf", "K05"),
+        (provenance(coverage=0.0), "figleaf", "K04"),
+        (provenance(torch_share=0.9), "figleaf", "K06"),
+        (provenance(torch_share=0.5), "partial_triton", "K06"),
+        (provenance(torch_share=0.01), "full_triton", None),
+        (provenance(torch_share=None), "unknown", None),
+    ],
+)
+def test_who_did_the_work(seen, work, finding):
+    verdict = decide(facts(provenance=seen))
+    assert verdict.work == work
+    assert finding is None or finding in {f.id for f in verdict.findings}
+    assert verdict.keep is (work in {"full_triton", "partial_triton"})
+
+
+def test_work_of_pytorch_is_named():
+    ops = (TorchOp(name="mm", calls=1, flops=9, bytes=9, compute=True),)
+    verdict = decide(facts(provenance=provenance(torch_share=0.9, torch_ops=ops)))
+    assert any("mm" in f.evidence for f in verdict.findings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "finding", "kept"),
+    [
+        ({"behaviour": BehaviourFacts(stale_on_new_contents=True)}, "K40", False),
+        ({"behaviour": BehaviourFacts(late_call_differs=True)}, "K42", False),
+        ({"behaviour": BehaviourFacts(output_overwritten=True)}, "K45", True),
+        ({"behaviour": BehaviourFacts(inputs_changed=True)}, "K35", False),
+        ({"behaviour": BehaviourFacts(patched=("torch.allclose",))}, "K50", False),
+        ({"behaviour": BehaviourFacts(threads_left=1)}, "K62", False),
+        (
+            {"sanitizer": SanitizerFacts(out_of_bounds=(Access(kernel="k", line=7, kind="load"),))},
+            "K32",
+            False,
+        ),
+        ({"sanitizer": SanitizerFacts(order_dependent=True)}, "K33", False),
+        ({"sanitizer": SanitizerFacts(poison_dependent=True)}, "K34", False),
+        ({"comparisons": (GOOD, case("differs", "shape", ratio=9.0))}, "K25", False),
+        ({"comparisons": (GOOD, case("error", "layout", why="view"))}, "K36", True),
+        ({"comparisons": (GOOD, case("imprecise", ratio=90.0))}, "K28", True),
+    ],
+)
+def test_what_was_seen_becomes_a_finding(changes, finding, kept):
+    verdict = decide(facts(**changes))
+    assert verdict.outcome == "correct"
+    assert finding in {f.id for f in verdict.findings}
+    assert verdict.keep is kept
+
+
+def test_policy_changes_what_is_dropped_and_not_what_was_seen():
+    seen = facts(comparisons=(GOOD, case("imprecise", ratio=90.0)))
+    assert decide(seen, Policy(drop_ids=frozenset({"K28"}))).keep is False
+    assert decide(seen, Policy(reduced_precision="wrong")).outcome == "wrong"
+    shape = facts(comparisons=(GOOD, case("differs", "shape", ratio=9.0)))
+    assert decide(shape, Policy(allow_ids=frozenset({"K25"}))).keep is True
+    strict = Policy(decisive=frozenset({"nominal", "shape"}))
+    assert decide(shape, strict).outcome == "wrong"
+
+
+def test_a_hard_finding_cannot_be_allowed():
+    finding = Finding(id="K50", severity="hard", evidence="patched")
+    seen = facts(static=StaticSummary(parsed=True, kernels=1, findings=(finding,)))
+    lenient = Policy(allow_ids=frozenset({"K50"}), drop_severities=frozenset())
+    assert decide(seen, lenient).keep is False
+
+
+def test_what_harnesses_accept_is_told_apart_from_what_is_right():
+    near = case("differs", ratio=500.0, loose_ratio=0.4, wrong_share=1.0)
+    verdict = decide(facts(comparisons=(near,)))
+    assert (verdict.outcome, verdict.passes_loose) == ("wrong", True)
+
+
+FINDINGS = st.builds(
+    Finding,
+    id=st.integers(0, 79).map(lambda n: f"K{n:02}"),
+    severity=st.sampled_from(SEVERITIES),
+    line=st.none() | st.integers(1, 99),
+    evidence=st.just("seen"),
+)
+COMPARISONS = st.builds(
+    Comparison,
+    case=st.sampled_from(["a", "b"]),
+    group=st.sampled_from(get_args(CaseGroup)),
+    status=st.sampled_from(get_args(ComparisonStatus)),
+    ratio=st.floats(0, 1e6),
+    loose_ratio=st.none() | st.floats(0, 10),
+    informative=st.booleans(),
+)
+POLICIES = st.builds(
+    Policy,
+    drop_severities=st.frozensets(st.sampled_from(SEVERITIES)),
+    allow_ids=st.frozensets(st.sampled_from(["K01", "K25", "K50"])),
+    reduced_precision=st.sampled_from(["finding", "wrong"]),
+)
+FACTS = st.builds(
+    VerifyFacts,
+    static=st.builds(
+        StaticSummary,
+        parsed=st.booleans(),
+        kernels=st.integers(0, 2),
+        findings=st.lists(FINDINGS, max_size=3).map(tuple),
+    ),
+    reference=st.builds(
+        ReferenceRun, status=st.sampled_from(["ok", "fails", "size", "degenerate", "stochastic"])
+    ),
+    run=st.builds(
+        RunFacts,
+        status=st.sampled_from(get_args(RunStatus)),
+        interpreter_gaps=st.sampled_from([(), ("bf16 dot",)]),
+    ),
+    comparisons=st.lists(COMPARISONS, max_size=4).map(tuple),
+    provenance=st.none()
+    | st.builds(
+        ProvenanceFacts,
+        launches=st.integers(0, 2),
+        kernels=st.just(("k",)),
+        ablation_noop=st.sampled_from(["wrong", "right"]),
+        torch_share=st.none() | st.floats(0, 1),
+    ),
+    gate=st.none(),
+    behaviour=st.none() | st.builds(BehaviourFacts, late_call_differs=st.booleans()),
+    sanitizer=st.none(),
+    compiled=st.just(()),
+    timings=st.just(()),
+    versions=st.none(),
+)
+
+
+@given(FACTS, FINDINGS, POLICIES)
+def test_one_more_finding_never_turns_a_drop_into_a_keep(seen, finding, policy):
+    static = seen.static.model_copy(update={"findings": (*seen.static.findings, finding)})
+    before = decide(seen, policy)
+    after = decide(seen.model_copy(update={"static": static}), policy)
+    assert before.outcome == after.outcome
+    assert not after.keep or before.keep
+    assert finding.severity != "hard" or not after.keep
+
+
+@given(FACTS, POLICIES)
+def test_wrong_is_only_said_where_a_decisive_case_shows_it(seen, policy):
+    verdict = decide(seen, policy)
+    assert (verdict.outcome == "unverifiable") == (verdict.unverifiable is not None)
+    if verdict.outcome == "wrong":
+        shown = {"differs", "structure", "nonfinite", "imprecise"}
+        assert any(c.status in shown and c.group in policy.decisive for c in seen.comparisons)
+        assert not seen.run.interpreter_gaps
+        assert seen.reference.status in {"ok", "degenerate"}
+    if verdict.outcome == "correct":
+        assert any(c.status in {"equal", "imprecise"} for c in seen.comparisons)
+
+
+@given(FACTS, POLICIES)
+def test_a_verdict_and_its_facts_survive_writing(seen, policy):
+    verdict = decide(seen, policy)
+    assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+    assert VerifyFacts.model_validate_json(seen.model_dump_json()) == seen
+    assert decide(seen, policy) == verdict

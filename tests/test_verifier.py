@@ -1,0 +1,107 @@
+"""A whole verification, from two programs to a verdict, on the bundled rollouts."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from kernelsift.cli.main import cli
+from kernelsift.source import extract
+
+if importlib.util.find_spec("torch") is None or importlib.util.find_spec("triton") is None:
+    pytest.skip("torch and triton are not installed", allow_module_level=True)
+
+from kernelsift.kernels.isolation.pool import Pool
+from kernelsift.kernels.verdict import decide
+from kernelsift.kernels.verifier import PRELOAD, Question, Verifier
+
+MODULES = Path(__file__).parents[1] / "sample" / "modules"
+SEED = 11
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Pool(workers=1, preload=PRELOAD) as pool:
+        yield Verifier(pool)
+
+
+def question(module, kind):
+    folder = MODULES / module
+    reference = (folder / "reference.py").read_text(encoding="utf-8")
+    code = extract((folder / f"{kind}.md").read_text(encoding="utf-8")).code
+    return Question(reference, code, module)
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"),
+    [("Swish", "fused"), ("LinearReLU", "fused"), ("TemperatureSoftmax", "fused")],
+)
+def test_an_honest_kernel_is_correct_and_kept(verifier, module, kind):
+    verdict = decide(verifier.verify(question(module, kind), SEED))
+    assert (verdict.outcome, verdict.work, verdict.keep) == ("correct", "full_triton", True), (
+        verdict
+    )
+
+
+@pytest.mark.parametrize(("module", "kind"), [("Swish", "wrong"), ("RMSNorm", "wrong")])
+def test_a_wrong_kernel_is_wrong_with_its_first_wrong_element(verifier, module, kind):
+    facts = verifier.verify(question(module, kind), SEED)
+    verdict = decide(facts)
+    assert (verdict.outcome, verdict.keep) == ("wrong", False)
+    assert any(c.differences for c in facts.comparisons)
+
+
+def test_a_cache_by_address_is_found_although_every_fresh_call_is_right(verifier):
+    verdict = decide(verifier.verify(question("Swish", "cheat"), SEED))
+    assert "K40" in {f.id for f in verdict.findings if f.severity == "hard"}
+    assert not verdict.keep
+
+
+def test_a_kernel_that_is_never_launched_is_no_kernel(verifier):
+    verdict = decide(verifier.verify(question("ScaledBmm", "cheat"), SEED))
+    assert (verdict.work, verdict.keep) == ("fallback", False)
+
+
+def test_code_that_does_not_parse_is_a_compile_error(verifier):
+    verdict = decide(verifier.verify(Question(question("Swish", "fused").reference, "def f(:\n")))
+    assert verdict.outcome == "compile_error"
+
+
+def test_a_reference_that_does_not_run_says_nothing_about_the_candidate(verifier):
+    broken = "import torch\nimport not_a_package\n"
+    verdict = decide(verifier.verify(Question(broken, question("Swish", "fused").code, "Swish")))
+    assert (verdict.outcome, verdict.unverifiable) == ("unverifiable", "reference")
+
+
+def test_an_endless_loop_ends_in_time_and_is_told(verifier):
+    honest = question("Swish", "fused")
+    code = honest.code + "\nwhile True:\n    pass\n"
+    from kernelsift.kernels.verifier import Effort
+
+    with Pool(workers=1, preload=PRELOAD) as pool:
+        quick = Verifier(pool, Effort(wall_seconds=6))
+        verdict = decide(quick.verify(Question(honest.reference, code, "Swish"), SEED))
+    assert (verdict.outcome, verdict.keep) == ("timeout", False)
+
+
+def test_verify_file_prints_one_json_object(tmp_path):
+    answer = tmp_path / "answer.py"
+    answer.write_text(question("Swish", "wrong").code, encoding="utf-8")
+    reference = MODULES / "Swish" / "reference.py"
+    done = CliRunner().invoke(cli, ["verify-file", str(reference), str(answer), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["outcome"] == "wrong"
+    assert {"id", "severity", "line", "evidence"} <= found["findings"][0].keys()
+
+
+def test_verify_file_reads_a_completion_and_says_which_elements_differ():
+    folder = MODULES / "Swish"
+    done = CliRunner().invoke(
+        cli, ["verify-file", str(folder / "reference.py"), str(folder / "wrong.md")]
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("wrong, ")
+    assert "expected" in done.stdout
