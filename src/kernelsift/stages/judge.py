@@ -62,7 +62,11 @@ class Instrument:
             parts.append(entry.reference_digest)
         elif self.cfg.show == "completion":
             parts.append(entry.id)
-        return digest("judge", VERSION, self.settings, parts)
+        return digest(self._settings_digest, parts)
+
+    @cached_property
+    def _settings_digest(self) -> str:
+        return digest("judge", VERSION, self.settings)
 
 
 def ask_for(sample: Sample, instrument: Instrument) -> Ask:
@@ -70,7 +74,7 @@ def ask_for(sample: Sample, instrument: Instrument) -> Ask:
     assert instrument.prompt is not None
     cfg = instrument.cfg
     shown = sample.code if cfg.show == "code" else sample.completion or ""
-    mark = digest("mark", shown)[:16]  # not known to whoever wrote the code
+    mark = sample.entry.code_digest[:16]  # not known to whoever wrote the code
     user = fill(instrument.prompt.user, code=shown, mark=mark)
     return Ask(
         messages=(Message("system", instrument.prompt.system), Message("user", user)),

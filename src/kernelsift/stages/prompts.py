@@ -47,7 +47,11 @@ class Generator:
 
     def key(self, module: Module) -> str:
         """Digest of all that could change the answer. Modules with equal name and text share it."""
-        return digest("prompts", VERSION, self.settings, module.name, module.reference)
+        return digest(self._settings_digest, module.name, module.reference)
+
+    @cached_property
+    def _settings_digest(self) -> str:
+        return digest("prompts", VERSION, self.settings)
 
 
 def ask_for(module: Module, generator: Generator) -> Ask:
