@@ -201,6 +201,7 @@ def static_summary(facts: StaticFacts) -> StaticSummary:
     """Return what a verdict needs of the static facts."""
     return StaticSummary(
         parsed=facts.parsed,
+        why="" if facts.parsed else "it is not valid Python",
         kernels=len(facts.kernels),
         reachable=sum(kernel.reachable for kernel in facts.kernels),
         inductor_style=facts.inductor_style,

@@ -12,12 +12,12 @@ from kernelsift.kernels import wire
 from kernelsift.kernels.candidate import candidate_result as read
 from kernelsift.kernels.candidate.candidate_plan import payload_for
 from kernelsift.kernels.facts import (
-    Finding,
     ReferenceRun,
     StaticSummary,
     Timing,
     VerifyFacts,
     Versions,
+    static_summary,
 )
 from kernelsift.kernels.hacks import StaticFacts, static_facts
 from kernelsift.kernels.isolation.limits import ChildResult, Limits
@@ -76,7 +76,7 @@ class Verifier:
         """Measure everything about one candidate. `seed` is secret unless given."""
         timings: list[Timing] = []
         static = _timed("static", timings, lambda: static_facts(question.code, question.class_name))
-        summary = _summary(static)
+        summary = static_summary(static)
         if not static.parsed:
             return self._facts(summary, ReferenceRun(status="ok"), timings)
         pinned = _pinned(question)
@@ -181,20 +181,6 @@ def _pinned(question: Question) -> tuple[str, ...]:
 
 def _parts(question: Question, seed: int) -> dict[str, Any]:
     return {"code": question.reference, "class_name": question.class_name, "seed": seed}
-
-
-def _summary(static: StaticFacts) -> StaticSummary:
-    return StaticSummary(
-        parsed=static.parsed,
-        why="" if static.parsed else "it is not valid Python",
-        kernels=len(static.kernels),
-        reachable=sum(kernel.reachable for kernel in static.kernels),
-        inductor_style=static.inductor_style,
-        findings=tuple(
-            Finding(id=f.id, severity=f.severity, line=f.line, evidence=f.evidence)
-            for f in static.findings
-        ),
-    )
 
 
 def _changes(scale: ReferenceResult) -> tuple[tuple[Change, ...], ReferenceRun | None]:

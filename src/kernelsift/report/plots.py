@@ -8,7 +8,6 @@ for colour-blind readers, and viridis, which does too.
 from __future__ import annotations
 
 import io
-import os
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernelsift.errors import DataError
+from kernelsift.files import replacing
 from kernelsift.report.markdown import one_line
 from kernelsift.report.panels import (
     JITTER,
@@ -112,16 +112,11 @@ def joint_figure(rows: Iterable[Scored], analysis: Analysis) -> Figure:
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure as png or svg, by the path's suffix, and return the path.
 
-    The file is complete or not there: a draft is written beside it and then renamed. Raises
-    DataError for another suffix.
+    The file is complete or not there. Raises DataError for another suffix.
     """
     data = render(figure, path.suffix.removeprefix("."))
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with replacing(path) as draft:
+        draft.write_bytes(data)
     return path
 
 

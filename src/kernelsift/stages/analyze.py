@@ -5,10 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 from kernelsift.errors import DataError
-from kernelsift.files import replacing, write_json, write_text
+from kernelsift.files import write_json, write_text
 from kernelsift.model import Failure, Judgement, Tally
 from kernelsift.report.analysis import JudgedBy, RewardFilter, analyse, render_markdown
-from kernelsift.report.plots import correlation_figure, joint_figure, render
+from kernelsift.report.plots import correlation_figure, joint_figure, save
 from kernelsift.report.stats import Scored
 from kernelsift.run import Run
 
@@ -53,10 +53,7 @@ def analyze(run: Run, plots: Path) -> Tally:
     figures = (correlation_figure(rows, found), joint_figure(rows, found))
     files = ["analysis.json", "analysis.md"]
     for name, figure in zip(FIGURES, figures, strict=True):
-        for kind in ("png", "svg"):
-            with replacing(plots / f"{name}.{kind}") as draft:
-                draft.write_bytes(render(figure, kind))
-            files.append(str(plots / f"{name}.{kind}"))
+        files += [str(save(figure, plots / f"{name}.{kind}")) for kind in ("png", "svg")]
     counts = {"analysed": len(rows), "without a verdict": found.unjudged}
     notes = tuple(c.sentence for c in found.correlations if c.method == "pearson")
     return Tally("analyze", counts, time.monotonic() - started, notes=notes, files=tuple(files))

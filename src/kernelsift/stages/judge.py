@@ -1,14 +1,15 @@
 """judge: rate difficulty and style, 0-10, by a language model or by static features."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from kernelsift.config import Judge
 from kernelsift.kernels import static_judge
-from kernelsift.llm.chat import Ask, CallFailedError, Chat, Message, Reply
+from kernelsift.llm.chat import Ask, Chat, Message, Reply
 from kernelsift.llm.prompts import PromptText, fill
+from kernelsift.llm.second_chance import Reading, ask_twice
 from kernelsift.model import Entry, Failure, Judgement, Sample, digest
 from kernelsift.verdict import Verdict, parse_verdict
 
@@ -28,6 +29,10 @@ SCHEMA: Mapping[str, Any] = {
         "additionalProperties": False,
     },
 }
+_COMPLAINT = (
+    "That is no usable verdict: {why}. Give the verdict again: one whole number from 0 to 10 for "
+    "difficulty and one for style, each once, in the form asked for."
+)
 _LENGTH_FACTOR = 4
 """An answer that was cut off is asked for once more, with this many times the tokens."""
 
@@ -96,19 +101,8 @@ async def measure(
     if not sample.code:
         return _no_code(), 0.0
     ask = ask_for(sample, instrument)
-    usd = 0.0
-    found: Judgement | Failure
-    for again in range(2):
-        try:
-            reply = await chat(replace(ask, sample=2 * attempt + again))
-        except CallFailedError as e:
-            return Failure(failure=e.failure, why=e.why), usd + e.usd
-        usd += reply.usd or 0.0
-        found = read(reply, instrument)
-        if not isinstance(found, Failure) or found.failure == "refusal":
-            break
-        ask = _second_ask(ask, reply, found)
-    return found, usd
+    reading = Reading(lambda reply: read(reply, instrument), _COMPLAINT, _LENGTH_FACTOR)
+    return await ask_twice(chat, ask, reading, attempt)
 
 
 def rate(sample: Sample) -> Judgement | Failure:
@@ -146,17 +140,6 @@ def read(reply: Reply, instrument: Instrument) -> Judgement | Failure:
     if reply.finish_reason == "length":
         return Failure(failure="length", why=f"cut off at the token limit: {verdict.why}")
     return verdict
-
-
-def _second_ask(ask: Ask, reply: Reply, failure: Failure) -> Ask:
-    if failure.failure == "length":
-        return replace(ask, max_tokens=ask.max_tokens * _LENGTH_FACTOR)
-    complaint = (
-        f"That is no usable verdict: {failure.why}. Give the verdict again: one whole number from "
-        "0 to 10 for difficulty and one for style, each once, in the form asked for."
-    )
-    said = (Message("assistant", reply.text or "(nothing)"), Message("user", complaint))
-    return replace(ask, messages=(*ask.messages, *said))
 
 
 def _no_code() -> Failure:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from kernelsift.config import Prompts
 from kernelsift.kernels import describe
-from kernelsift.llm.chat import Ask, CallFailedError, Chat, Message, Reply
+from kernelsift.llm.chat import Ask, Chat, Message, Reply
 from kernelsift.llm.prompts import PromptText, fill
+from kernelsift.llm.second_chance import Reading, ask_twice
 from kernelsift.model import Failure, Module, TaskPrompt, digest
 
 VERSION = "1"
@@ -17,6 +18,10 @@ _SPECIFICATION = re.compile(r"<specification>(.*?)</specification>", re.DOTALL |
 _FENCE = re.compile(r"^\s*(```|~~~)", re.MULTILINE)
 _SHORTEST = 80
 """Characters below which a text is no specification."""
+_COMPLAINT = (
+    "That cannot be used: {why}. Write the whole specification again, between <specification> and "
+    "</specification>, in prose, without code."
+)
 _LENGTH_FACTOR = 2
 
 
@@ -76,19 +81,8 @@ async def measure(
     Returns the prompt or the failure, and the USD that its answers cost.
     """
     ask = ask_for(module, generator)
-    usd = 0.0
-    found: TaskPrompt | Failure
-    for again in range(2):
-        try:
-            reply = await chat(replace(ask, sample=2 * attempt + again))
-        except CallFailedError as e:
-            return Failure(failure=e.failure, why=e.why), usd + e.usd
-        usd += reply.usd or 0.0
-        found = read(reply, module, generator)
-        if not isinstance(found, Failure) or found.failure == "refusal":
-            break
-        ask = _second_ask(ask, reply, found)
-    return found, usd
+    reading = Reading(lambda reply: read(reply, module, generator), _COMPLAINT, _LENGTH_FACTOR)
+    return await ask_twice(chat, ask, reading, attempt)
 
 
 def write(module: Module) -> TaskPrompt | Failure:
@@ -136,14 +130,3 @@ def _problem(found: list[str], module: Module) -> str | None:
     if _FENCE.search(text):
         return "the specification contains a code block"
     return None
-
-
-def _second_ask(ask: Ask, reply: Reply, failure: Failure) -> Ask:
-    if failure.failure == "length":
-        return replace(ask, max_tokens=ask.max_tokens * _LENGTH_FACTOR)
-    complaint = (
-        f"That cannot be used: {failure.why}. Write the whole specification again, between "
-        "<specification> and </specification>, in prose, without code."
-    )
-    said = (Message("assistant", reply.text or "(nothing)"), Message("user", complaint))
-    return replace(ask, messages=(*ask.messages, *said))
