@@ -184,7 +184,7 @@ def test_run_does_the_whole_job_and_again_nothing_new(tmp_path: Path) -> None:
     assert sum(done.json["states"].values()) == rows
     assert done.json["states"]["pending"] == 0
 
-    with mock.patch("kernelsift.stages.analyze.render", return_value=b""):  # slow, seen above
+    with mock.patch("kernelsift.report.plots.render", return_value=b""):  # slow, seen above
         again = call(tmp_path, *args)
     counts = {tally["stage"]: tally["counts"] for tally in again.json["tallies"]}
     assert counts["load"]["already loaded"] == 1
