@@ -71,6 +71,8 @@ def check(verifier: Verifier, row: dict[str, Any]) -> dict[str, Any]:
         "passes_loose": verdict.passes_loose,
         "findings": [f"{f.id} {f.severity}" for f in verdict.findings],
         "reasons": list(verdict.reasons[:3]),
+        "scaled": facts.reference.scaled_from,
+        "cases": len(facts.comparisons),
         "seconds": round(time.monotonic() - began, 2),
         "timings": {t.name: t.seconds for t in facts.timings},
     }

@@ -81,7 +81,7 @@ def test_an_endless_loop_ends_in_time_and_is_told(verifier):
     from kernelsift.kernels.verifier import Effort
 
     with Pool(workers=1, preload=PRELOAD) as pool:
-        quick = Verifier(pool, Effort(wall_seconds=6))
+        quick = Verifier(pool, Effort(limit_seconds=6))
         verdict = decide(quick.verify(Question(honest.reference, code, "Swish"), SEED))
     assert (verdict.outcome, verdict.keep) == ("timeout", False)
 

@@ -223,6 +223,8 @@ class ReferenceRun(Frozen):
     why: str = ""
     scaled: bool = False
     scaled_from: str = ""
+    unpinned: bool = False
+    """A size changed that the candidate writes out: a right answer counts, a wrong one does not."""
 
 
 class Timing(Frozen):

@@ -140,6 +140,9 @@ def _shown_wrong(facts: VerifyFacts, decisive: list[Comparison], policy: Policy)
         wrong += [c for c in decisive if c.status == "imprecise"]
     if not wrong:
         return None
+    if facts.reference.unpinned:
+        why = f"it differs at sizes that it does not support: {facts.reference.scaled_from}"
+        return "unverifiable", "size", (why,)
     if facts.run.interpreter_gaps:
         # the interpreter itself computes this wrongly: nothing is shown
         gaps = ", ".join(facts.run.interpreter_gaps)
@@ -164,6 +167,8 @@ def _failed(facts: VerifyFacts, decisive: list[Comparison]) -> _Judged | None:
         why = gap.why if gap else ", ".join(facts.run.interpreter_gaps)
         return "unverifiable", "interpreter", (f"the interpreter cannot run it: {why}",)
     raised = next((c for c in decisive if c.status == "error"), None)
+    if facts.run.status == "done" and raised and facts.reference.unpinned:
+        return "unverifiable", "size", (f"{raised.case}: {raised.why}",)
     if facts.run.status == "done" and raised:
         return "crash", None, (f"{raised.case}: {raised.why}",)
     if facts.run.status in _RUN:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from platform import python_version
@@ -40,6 +40,9 @@ PRELOAD = (
 _REFERENCE_JOB = "kernelsift.kernels.reference.reference_job:main"
 _CANDIDATE_JOB = "kernelsift.kernels.candidate.candidate_job:main"
 _SCALE_SECONDS = 120.0
+_LEVELS = ((1.0, False), (8.0, False), (40.0, False), (1 / 8, False), (1 / 64, False), (1.0, True))
+"""Factors on what the interpreter can bear, and whether the candidate's own sizes may change."""
+_WALL_FACTOR = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,24 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is spent on one candidate."""
+    """How much is spent on one candidate. Processor time: a busy machine changes no verdict."""
 
     budget_seconds: float = 3.0
     """Predicted interpreter time of all cases together."""
-    wall_seconds: float = 60.0
-    """After which the candidate's child is ended."""
+    candidate_seconds: float = 12.0
+    """Processor time after which only the nominal cases are still run."""
+    limit_seconds: float = 60.0
+    """Processor time after which a child is ended; of wall clock, four times as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """One way to make a problem small enough, or why there is none."""
+
+    changes: tuple[Change, ...] = ()
+    problem: ReferenceRun | None = None
+    unpinned: bool = False
+    """Sizes changed that the candidate writes out: a right answer counts, a wrong one does not."""
 
 
 class Verifier:
@@ -70,24 +85,40 @@ class Verifier:
     def __init__(self, pool: Pool, effort: Effort | None = None) -> None:
         self._pool = pool
         self._effort = effort or Effort()
-        self._scaled: dict[tuple[str, str | None, tuple[str, ...]], ReferenceResult] = {}
+        self._scaled: dict[tuple[Any, ...], ReferenceResult] = {}
 
     def verify(self, question: Question, seed: int | None = None) -> VerifyFacts:
         """Measure everything about one candidate. `seed` is secret unless given."""
         timings: list[Timing] = []
         static = _timed("static", timings, lambda: static_facts(question.code, question.class_name))
         summary = static_summary(static)
+        found = self._facts(summary, ReferenceRun(status="ok"), timings)
         if not static.parsed:
-            return self._facts(summary, ReferenceRun(status="ok"), timings)
-        pinned = _pinned(question)
-        scale = _timed("scale", timings, lambda: self._scale(question, pinned))
-        changes, problem = _changes(scale)
-        if problem is not None:
-            return self._facts(summary, problem, timings)
-        small = _rewritten(question, changes)
+            return found
         secret = secrets.randbits(63) if seed is None else seed
+        sizes = self._sizes(question, timings)
+        for size in sizes:
+            if size.problem is None:
+                found = self._attempt(question, static, size, secret, timings)
+            elif found.run.status == "not-run":
+                found = found.model_copy(update={"reference": size.problem})
+            if not _too_slow(found):
+                break
+        return found.model_copy(update={"timings": tuple(timings)})
+
+    def _attempt(
+        self,
+        question: Question,
+        static: StaticFacts,
+        sizes: _Sizes,
+        secret: int,
+        timings: list[Timing],
+    ) -> VerifyFacts:
+        """Run reference and candidate at the sizes given."""
+        summary = static_summary(static)
+        small = _rewritten(question, sizes.changes)
         reference = _timed("reference", timings, lambda: self._reference(small, static, secret))
-        state = _reference_run(reference, changes)
+        state = _reference_run(reference, sizes)
         if state.status not in {"ok", "degenerate"}:
             return self._facts(summary, state, timings, gate=reference.gate)
         nonce = secrets.token_hex(16)
@@ -98,6 +129,7 @@ class Verifier:
                 "module_name": small.class_name,
                 "entry": small.entry,
                 "reference": small.reference,
+                "budget": self._effort.candidate_seconds,
             },
             reference,
             {"seed": secret % 2**31},
@@ -106,12 +138,42 @@ class Verifier:
         found = self._facts(summary, state, timings, gate=reference.gate)
         return found.model_copy(update=_measured(child, nonce, reference))
 
-    def _scale(self, question: Question, pinned: tuple[str, ...]) -> ReferenceResult:
-        """How to make the problem small; asked once per reference and pinned sizes."""
-        key = (question.reference, question.class_name, pinned)
+    def _sizes(self, question: Question, timings: list[Timing]) -> Iterator[_Sizes]:
+        """Sizes to try: the usual ones; larger where only such are valid, smaller where slow."""
+        pinned = _pinned(question)
+        seen: set[tuple[Change, ...]] = set()
+        problem: ReferenceRun | None = None
+        for factor, free in _LEVELS:
+            if free and not pinned:
+                continue
+            if (factor > 1 and seen) or (factor != 1 and problem and problem.status != "size"):
+                continue
+            if factor < 1 and problem:
+                continue
+            pins = () if free else pinned
+            began = time.monotonic()
+            scale = self._scale(question, pins, factor)
+            timings.append(_timing("scale", began))
+            changes, refused = _changes(scale)
+            if refused is not None:
+                problem = problem or refused
+            elif changes not in seen:
+                seen.add(changes)
+                yield _Sizes(changes, unpinned=free)
+        if not seen:
+            yield _Sizes(problem=problem)
+
+    def _scale(self, question: Question, pinned: tuple[str, ...], factor: float) -> ReferenceResult:
+        """How to make the problem small; asked once per reference, pinned sizes and factor."""
+        key = (question.reference, question.class_name, pinned, factor)
         known = self._scaled.get(key)
         if known is None:
-            request = {"mode": "scale", "pinned": list(pinned), **_parts(question, 0)}
+            request = {
+                "mode": "scale",
+                "pinned": list(pinned),
+                "factor": factor,
+                **_parts(question, 0),
+            }
             known = self._ask(request, _SCALE_SECONDS)
             self._scaled[key] = known
         return known
@@ -124,21 +186,19 @@ class Verifier:
             "blocks": [],
             "budget_seconds": self._effort.budget_seconds,
         }
-        return self._ask(request, self._effort.wall_seconds)
+        return self._ask(request, self._effort.limit_seconds)
 
     def _ask(self, request: dict[str, Any], seconds: float) -> ReferenceResult:
         nonce = secrets.token_hex(16)
         payload = wire.encode({"nonce": nonce, **request})
-        limits = Limits(wall_seconds=seconds, cpu_seconds=seconds)
-        child = self._pool.run(_REFERENCE_JOB, payload, limits)
+        child = self._pool.run(_REFERENCE_JOB, payload, _limits(seconds))
         result = read_reference(child.frames, nonce)
         if not result.complete:
             result.problems.append(f"{child.status}: {child.reason or child.output[-200:]}")
         return result
 
     def _run(self, job: str, payload: bytes) -> ChildResult:
-        seconds = self._effort.wall_seconds
-        return self._pool.run(job, payload, Limits(wall_seconds=seconds, cpu_seconds=seconds))
+        return self._pool.run(job, payload, _limits(self._effort.limit_seconds))
 
     def _facts(
         self, static: StaticSummary, reference: ReferenceRun, timings: list[Timing], **more: Any
@@ -211,8 +271,17 @@ def _rewritten(question: Question, changes: tuple[Change, ...]) -> Question:
     return Question(reference, code, question.class_name, question.entry)
 
 
-def _reference_run(reference: ReferenceResult, changes: tuple[Change, ...]) -> ReferenceRun:
-    gate = reference.gate
+def _too_slow(facts: VerifyFacts) -> bool:
+    """Whether smaller sizes may help: interpreted kernels did not end in time."""
+    return facts.run.status == "timeout-kernel" or facts.reference.status == "budget"
+
+
+def _limits(seconds: float) -> Limits:
+    return Limits(wall_seconds=_WALL_FACTOR * seconds, cpu_seconds=seconds)
+
+
+def _reference_run(reference: ReferenceResult, sizes: _Sizes) -> ReferenceRun:
+    gate, changes = reference.gate, sizes.changes
     why = "; ".join(reference.problems)[:300]
     scaled = ", ".join(f"{c.key} {c.old} to {c.new}" for c in changes)
     if gate is None or not gate.runs:
@@ -225,7 +294,9 @@ def _reference_run(reference: ReferenceResult, changes: tuple[Change, ...]) -> R
         finite = gate.finite is not False
         return ReferenceRun(status="budget" if finite else "nonfinite", why=why or "no case fits")
     status = "degenerate" if gate.degenerate else "ok"
-    return ReferenceRun(status=status, scaled=bool(changes), scaled_from=scaled)
+    return ReferenceRun(
+        status=status, scaled=bool(changes), scaled_from=scaled, unpinned=sizes.unpinned
+    )
 
 
 def _timed(name: str, timings: list[Timing], work: Callable[[], Any]) -> Any:
@@ -233,4 +304,8 @@ def _timed(name: str, timings: list[Timing], work: Callable[[], Any]) -> Any:
     try:
         return work()
     finally:
-        timings.append(Timing(name=name, seconds=round(time.monotonic() - began, 4)))
+        timings.append(_timing(name, began))
+
+
+def _timing(name: str, began: float) -> Timing:
+    return Timing(name=name, seconds=round(time.monotonic() - began, 4))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import math
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +17,12 @@ from kernelsift.kernels.candidate.entry import find_entry
 from kernelsift.kernels.candidate.failure import describe_error
 from kernelsift.kernels.reference.reference_module import MOCK_KEY, MockConfig
 
+clock = time.process_time
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from kernelsift.kernels.candidate.running import Runner
 
 
 @dataclasses.dataclass(slots=True)
@@ -30,8 +36,11 @@ class Job:
     init: dict[str, Any]
     state: dict[str, Any]
     cases: list[dict[str, Any]]
-    extra_cases: list[dict[str, Any]]
     steps: list[dict[str, Any]]
+    plan: list[str]
+    """Names of cases and steps in the order of their work; empty for all cases, then all steps."""
+    budget: float
+    """Processor seconds after which only what must run is run."""
     options: dict[str, Any]
     names: dict[str, Any]
 
@@ -47,8 +56,9 @@ def job_from(payload: bytes) -> Job:
         init=_revived(raw.get("init") or {"args": [], "kwargs": {}}),
         state=raw.get("state") or {},
         cases=raw.get("cases") or [],
-        extra_cases=raw.get("extra_cases") or [],
         steps=raw.get("steps") or [],
+        plan=raw.get("plan") or [],
+        budget=float(raw.get("budget") or math.inf),
         options=raw.get("options") or {},
         names=raw.get("names") or {},
     )
@@ -107,10 +117,44 @@ def _run(job: Job, source: str, emit: Callable[..., None]) -> None:
         emit("load_error", error=describe_error(error, source), stage="construct")
         return
     emit("loaded", entry=dataclasses.asdict(entry), seen=seen, **runner.built_facts())
-    for case in job.cases:
-        emit("output", case=case["name"], step=None, **runner.run_case(case))
-    for step in job.steps:
-        emit("output", case=step["case"], step=step["name"], **runner.run_step(step))
+    _work(job, runner, emit)
+
+
+def _work(job: Job, runner: Runner, emit: Callable[..., None]) -> None:
+    """Run cases and steps in order while the budget lasts; what is left out is said."""
+    cases = {case["name"]: case for case in job.cases}
+    steps = {step["name"]: step for step in job.steps}
+    purse = Purse(job.budget)
+    for name in job.plan or [*cases, *steps]:
+        item = cases.get(name) or steps[name]
+        if not purse.allows(item):
+            emit("skipped", name=name)
+            continue
+        began = clock()
+        body = runner.run_case(item) if name in cases else runner.run_step(item)
+        purse.spent(item, clock() - began)
+        case, step = (name, None) if name in cases else (item["case"], name)
+        emit("output", case=case, step=step, **body)
+
+
+class Purse:
+    """Processor time that is left, and what the next piece will need by the pace so far."""
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds`: from now on."""
+        self._end = clock() + seconds
+        self._pace = 1.0
+
+    def allows(self, item: dict[str, Any]) -> bool:
+        """Whether a case or step must run, or fits."""
+        needed = self._pace * float(item.get("seconds") or 0.0)
+        return bool(item.get("must")) or clock() + needed <= self._end
+
+    def spent(self, item: dict[str, Any], seconds: float) -> None:
+        """Learn the pace from a piece that must run: seconds needed per second predicted."""
+        predicted = float(item.get("seconds") or 0.0)
+        if item.get("must") and predicted:
+            self._pace = seconds / predicted
 
 
 def import_file(source: str) -> Any:

@@ -10,7 +10,17 @@ from kernelsift.kernels.reference.reference_result import ReferenceCase, Referen
 POISON = 1234.5
 """Second value for fresh memory and masked-off lanes; the first is NaN."""
 LATE_CALLS = 12
+_FIRST_CASES = 6
+"""Cases between the first steps and the others."""
 MASKED = {"masked": POISON, "poison": POISON}
+
+
+MUST = 2
+"""So many nominal cases are run whatever they cost."""
+_FACTORS = {"noop": 0.0, "raise": 0.0, "sanitize": 3.0, "mutate": 2.0, "keep": 2.0, "late": 1.2}
+"""Time of a step in units of one nominal call."""
+_EARLY = ("noop", "raise", "sanitize", "mutate", "repeat", "late")
+"""Steps that come before the cases with other values: cheap, or the most telling."""
 
 
 def steps_for(cases: list[ReferenceCase]) -> list[dict[str, Any]]:
@@ -22,19 +32,34 @@ def steps_for(cases: list[ReferenceCase]) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = [
         {"name": "noop", "kind": "again", "case": first, "options": {"ablate": "noop"}},
         {"name": "raise", "kind": "again", "case": first, "options": {"ablate": "raise"}},
+        {"name": "sanitize", "kind": "again", "case": first, "options": {"sanitize": True}},
         {"name": "repeat", "kind": "again", "case": first},
         {"name": "poison", "kind": "again", "case": first, "options": MASKED},
         {"name": "reversed", "kind": "again", "case": first, "options": {"order": "reversed"}},
-        {"name": "sanitize", "kind": "again", "case": first, "options": {"sanitize": True}},
     ]
     other = next((case.name for case in nominal[1:] if _alike(nominal[0], case)), None)
     if other:
         steps += [
             {"name": "mutate", "kind": "mutate", "case": first, "with": other},
-            {"name": "keep", "kind": "keep", "case": first, "with": other},
             {"name": "late", "kind": "late", "case": first, "with": other, "calls": LATE_CALLS},
+            {"name": "keep", "kind": "keep", "case": first, "with": other},
         ]
+    for step in steps:
+        step["seconds"] = _FACTORS.get(step["name"], 1.0) * nominal[0].seconds
     return steps
+
+
+def plan_for(cases: list[ReferenceCase], steps: list[dict[str, Any]]) -> list[str]:
+    """Names in the order of work: nominal cases, the most telling steps, cases, other steps."""
+    must = _must(cases)
+    early = [step["name"] for step in steps if step["name"] in _EARLY]
+    late = [step["name"] for step in steps if step["name"] not in _EARLY]
+    rest = [case.name for case in cases if case.name not in must]
+    return [*must, *early, *rest[:_FIRST_CASES], *late, *rest[_FIRST_CASES:]]
+
+
+def _must(cases: list[ReferenceCase]) -> list[str]:
+    return [case.name for case in cases if case.expected.group == "nominal"][:MUST]
 
 
 def payload_for(
@@ -42,8 +67,9 @@ def payload_for(
 ) -> bytes:
     """The wire payload of a candidate job.
 
-    `request`: nonce, code, module_name, entry, and reference (its source).
+    `request`: nonce, code, module_name, entry, reference (its source), budget (seconds).
     """
+    steps, must = steps_for(reference.cases), _must(reference.cases)
     return wire.encode({
         "nonce": request["nonce"],
         "code": request["code"],
@@ -51,9 +77,13 @@ def payload_for(
         "entry": request["entry"],
         "init": reference.init,
         "state": reference.state,
-        "cases": [case.for_candidate() for case in reference.cases],
-        "extra_cases": [],
-        "steps": steps_for(reference.cases),
+        "cases": [
+            case.for_candidate() | {"seconds": case.seconds, "must": case.name in must}
+            for case in reference.cases
+        ],
+        "steps": steps,
+        "plan": plan_for(reference.cases, steps),
+        "budget": request["budget"],
         "options": options,
         "names": argument_names(request["reference"], request["module_name"]),
     })

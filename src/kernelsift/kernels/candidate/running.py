@@ -67,7 +67,6 @@ class Runner:
         """Build the entry with the job's init values and weights."""
         self.entry, self.found, self.job = entry, found, job
         self.cases = {case["name"]: case for case in job.cases}
-        self.cases |= {case["name"]: case for case in job.extra_cases}
         self.dropped: list[str] = []
         self.weight_map: dict[str, tuple[str, str]] = {}
         self.unmatched: list[str] = []

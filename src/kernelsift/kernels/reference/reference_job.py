@@ -1,7 +1,8 @@
 """The job of a child that holds a reference: measure it, make cases, say what is right.
 
 Payload (a wire dict): nonce, code, class_name, mode (`gate`, `cases` or `scale`), seed, and for
-cases literals, blocks, budget_seconds, max_elements; for scale pinned (names) and limits.
+cases literals, blocks, budget_seconds, max_elements; for scale pinned (names) and factor (on what
+the interpreter can bear).
 Frames: `gate` {facts}; `loaded` {init, state, hidden}; `case` …; `scaled` {changes, facts}; `end`.
 """
 
@@ -31,7 +32,7 @@ def main(payload: bytes, send: Send) -> None:
         send(wire.encode({"nonce": nonce, "event": event, **values}))
 
     if request["mode"] == "scale":
-        limits = ScaleLimits(**request.get("limits", {}))
+        limits = ScaleLimits().times(float(request.get("factor", 1.0)))
         pinned = frozenset(request.get("pinned", ()))
         scaled = scale_reference(request["code"], request["class_name"], limits, pinned)
         tell("scaled", **scaled.as_dict())

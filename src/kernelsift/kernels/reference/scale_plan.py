@@ -36,6 +36,10 @@ class ScaleLimits:
     flops: int = 10_000_000
     numel_in: int = 400_000
 
+    def times(self, factor: float) -> "ScaleLimits":
+        """All limits, by a factor."""
+        return ScaleLimits(*(max(int(limit * factor), 1) for limit in astuple(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -120,7 +124,7 @@ def scale_reference(
         gate = gate_module(code, class_name)
         return Scaled("small", size=original, original=original, gate=gate)
     tried: list[str] = []
-    tighter = ScaleLimits(*(limit // _TIGHTER for limit in astuple(limits)))
+    tighter = limits.times(1 / _TIGHTER)
     for order in _orders(found, pinned):
         for bounds in (limits, tighter):
             plan = _shrink(code, class_name, bounds, order)
