@@ -16,10 +16,10 @@ import numpy as np
 import triton
 import triton.language as tl
 from triton.runtime import interpreter
-from triton.runtime.jit import mangle_type
 
 from kernelsift.kernels.candidate import blockpointer, reduction
 from kernelsift.kernels.candidate import builder as building
+from kernelsift.kernels.candidate.arguments import described, is_tensor, plain
 from kernelsift.kernels.candidate.launches import Controls, Launch, Log
 from kernelsift.kernels.candidate.provenance import is_copy_launch, snapshot
 from kernelsift.kernels.candidate.sanitize import begin_launch, check_launch
@@ -141,13 +141,14 @@ class Interpreter:
         bound = inspect.getcallargs(function, *args, **named)
         grid = _grid(executor.grid, bound)
         log.kernel = function.__name__
-        signature = [_described(name, value, executor.constexprs) for name, value in bound.items()]
-        launch = log.add(Launch(log.kernel, grid, signature, options))
+        signature = [described(name, value, executor.constexprs) for name, value in bound.items()]
+        line = function.__code__.co_firstlineno
+        launch = log.add(Launch(log.kernel, grid, signature, options, line))
         if log.controls.ablate == "raise":
             raise AblatedLaunchError("launches are switched off")
         if log.controls.ablate == "noop" or 0 in grid:
             return
-        tensors = {name: value for name, value in bound.items() if _is_tensor(value)}
+        tensors = {name: value for name, value in bound.items() if is_tensor(value)}
         for name, tensor in tensors.items():
             log.memory.region(tensor).name = name
         if log.controls.sanitize:
@@ -183,7 +184,7 @@ class Interpreter:
                 raise interpreter.InterpreterError(repr(error)) from error
 
     def _virtual(self, value: Any) -> Any:
-        if _is_tensor(value):
+        if is_tensor(value):
             plain = value.base if isinstance(value, triton.runtime.jit.TensorWrapper) else value
             return _Pointer(value, self.log.memory.address(plain))
         if isinstance(value, tuple):
@@ -201,10 +202,6 @@ def langs_of(function: Any) -> list[Any]:
     return [item for item in function.__globals__.values() if item is tl or item is tl.core]
 
 
-def _is_tensor(value: Any) -> bool:
-    return hasattr(value, "data_ptr")
-
-
 def _split(names: list[str], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keyword arguments of the kernel and launch options; KeyError for any other."""
     named = {name: value for name, value in kwargs.items() if name in names}
@@ -212,7 +209,7 @@ def _split(names: list[str], kwargs: dict[str, Any]) -> tuple[dict[str, Any], di
     for name in options:
         if name not in LAUNCH_OPTIONS:
             raise KeyError(f"Keyword argument {name} was specified but unrecognised")
-    return named, {name: _plain(value) for name, value in options.items()}
+    return named, {name: plain(value) for name, value in options.items()}
 
 
 def _grid(grid: Any, bound: dict[str, Any]) -> tuple[int, int, int]:
@@ -238,27 +235,6 @@ def _programs(grid: tuple[int, ...], order: str) -> list[tuple[int, int, int]]:
     elif order.startswith("shuffled"):
         random.Random(order).shuffle(programs)  # noqa: S311  an order, not a secret
     return programs
-
-
-def _described(name: str, value: Any, constexprs: list[str]) -> tuple[str, str, Any]:
-    """(name, type, value): type as the compiler names it; value None for tensors."""
-    if name in constexprs:
-        return name, "constexpr", _plain(value)
-    try:
-        kind = str(mangle_type(value))
-    except Exception:  # noqa: BLE001  any argument that the compiler has no name for
-        kind = type(value).__name__
-    if _is_tensor(value):
-        return name, kind, {"aligned": value.data_ptr() % 16 == 0}
-    return name, kind, _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    if value is None or type(value) in {bool, int, float, str}:
-        return value
-    if isinstance(value, tl.constexpr):
-        return _plain(value.value)
-    return {"repr": repr(value)[:200]}
 
 
 def _compile_rewritten(rewriter: Any, tree: Any) -> Any:

@@ -35,24 +35,26 @@ class Controls:
 
 @dataclasses.dataclass(slots=True)
 class Launch:
-    """One launch, or several equal ones (`times`)."""
+    """One launch, or several equal ones (`times`). `line` is that of the kernel's definition."""
 
     kernel: str
     grid: tuple[int, ...]
     signature: list[tuple[str, str, Any]]
     options: dict[str, Any]
+    line: int = 0
     times: int = 1
     copies: bool = False
     changed: int = 0
 
     def key(self) -> tuple[Any, ...]:
         """What makes two launches equal."""
-        return (self.kernel, self.grid, repr(self.signature), repr(self.options))
+        return (self.kernel, self.line, self.grid, repr(self.signature), repr(self.options))
 
     def facts(self) -> dict[str, Any]:
         """The launch as plain values."""
         return {
             "kernel": self.kernel,
+            "line": self.line,
             "grid": list(self.grid),
             "signature": [list(item) for item in self.signature],
             "options": self.options,
