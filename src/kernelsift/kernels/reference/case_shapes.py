@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels.facts import CaseGroup
 from kernelsift.kernels.reference.case_recipe import CaseOptions, Recipe
-from kernelsift.kernels.reference.gate_shapes import Sizes, axes_of, other_size, remapped, resized
+from kernelsift.kernels.reference.gate_shapes import (
+    Sizes,
+    accepts,
+    axes_of,
+    other_size,
+    remapped,
+    resized,
+)
 from kernelsift.kernels.reference.reference_module import tensors_in
 
 if TYPE_CHECKING:
@@ -18,6 +25,10 @@ TILE = 16
 """The smallest tile of a two-dimensional kernel that is common."""
 DEFAULT_BLOCK = 1024
 MAX_LITERALS = 6
+ROOMY = 1 << 15
+"""Inputs with more elements shrink along the axes that a case is not about."""
+BESIDE = 3
+"""What such an axis shrinks to."""
 
 
 def shape_recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -> list[Recipe]:
@@ -32,13 +43,34 @@ def shape_recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions
             seen.add(key)
             plans.append((name, group, sizes))
     return [
-        Recipe(name, group, _maker(prepared, sizes, options.seed + 100 + number))
+        Recipe(name, group, _maker(prepared, facts, sizes, options.seed + 100 + number))
         for number, (name, group, sizes) in enumerate(plans)
     ]
 
 
-def _maker(prepared: "Prepared", sizes: Sizes, seed: int) -> Callable[[], list[Any]]:
-    return lambda: prepared.maker.make(seed, sizes)
+def _maker(
+    prepared: "Prepared", facts: "GateFacts", sizes: Sizes, seed: int
+) -> Callable[[], list[Any]]:
+    """Make the inputs; slim ones where that says as much and the reference takes them."""
+
+    def make() -> list[Any]:
+        slim = _slim(prepared.maker.template, facts, sizes)
+        fits = slim != sizes and accepts(prepared, slim, seed)
+        return list(prepared.maker.make(seed, slim if fits else sizes))
+
+    return make
+
+
+def _slim(inputs: list[Any], facts: "GateFacts", sizes: Sizes) -> Sizes:
+    """Shrink the axes that keep their size, where the inputs would be large."""
+    large = max(math.prod(shape) for shape in sizes.values()) > ROOMY
+    axes = axes_of(inputs)
+    widest = next((s for s in sizes.values() if len(s) == len(axes)), None)
+    if not large or not facts.odd or widest is None:
+        return sizes
+    free = [axis for axis in facts.axes if widest[axis] == axes[axis].size]
+    grown = {a.axis: widest[a.axis] for a in axes if widest[a.axis] != a.size}
+    return resized(inputs, grown | {axis: min(axes[axis].size, BESIDE) for axis in free})
 
 
 def _plans(
