@@ -85,6 +85,8 @@ _RUN: dict[RunStatus, tuple[Outcome, Unverifiable | None]] = {
     "not-run": ("unverifiable", "not-run"),
 }
 _WRONG = frozenset({"differs", "structure", "nonfinite"})
+_ANY_SIZE = ("AttributeError", "NameError", "ImportError", "ModuleNotFoundError", "UnboundLocal")
+"""Errors that no size of the inputs brings about."""
 
 
 def decide(facts: VerifyFacts, policy: Policy | None = None) -> Verdict:
@@ -120,9 +122,12 @@ def _outcome(facts: VerifyFacts, policy: Policy) -> _Judged:
     if broken := [c for c in facts.compiled if c.status == "error"]:
         why = tuple(f"{c.kernel} does not compile for {c.target}: {c.why}" for c in broken)
         return "compile_error", None, why
-    if not any(c.status in {"equal", "imprecise"} and c.informative for c in decisive):
-        return "unverifiable", "not-run", ("no informative case was compared",)
-    return "correct", None, (f"{len(decisive)} cases agree with the reference",)
+    agree = f"{len(decisive)} cases agree with the reference"
+    if any(c.status in {"equal", "imprecise"} and c.informative for c in decisive):
+        return "correct", None, (agree,)
+    if decisive and facts.reference.status == "degenerate":
+        return "correct", None, (f"{agree}, but so would an answer that needs no kernel",)
+    return "unverifiable", "not-run", ("no informative case was compared",)
 
 
 def _reference(facts: VerifyFacts) -> _Judged | None:
@@ -167,10 +172,11 @@ def _failed(facts: VerifyFacts, decisive: list[Comparison]) -> _Judged | None:
         why = gap.why if gap else ", ".join(facts.run.interpreter_gaps)
         return "unverifiable", "interpreter", (f"the interpreter cannot run it: {why}",)
     raised = next((c for c in decisive if c.status == "error"), None)
-    if facts.run.status == "done" and raised and facts.reference.unpinned:
-        return "unverifiable", "size", (f"{raised.case}: {raised.why}",)
     if facts.run.status == "done" and raised:
-        return "crash", None, (f"{raised.case}: {raised.why}",)
+        why = f"{raised.case}: {raised.why}"
+        if facts.reference.unpinned and not why.partition(": ")[2].startswith(_ANY_SIZE):
+            return "unverifiable", "size", (why,)
+        return "crash", None, (why,)
     if facts.run.status in _RUN:
         outcome, reason = _RUN[facts.run.status]
         if facts.device == "cuda" and facts.run.status == "timeout-kernel":

@@ -39,7 +39,7 @@ PRELOAD = (
 )
 _REFERENCE_JOB = "kernelsift.kernels.reference.reference_job:main"
 _CANDIDATE_JOB = "kernelsift.kernels.candidate.candidate_job:main"
-_SCALE_SECONDS = 120.0
+_SCALE_SECONDS = 60.0
 _LEVELS = ((1.0, False), (8.0, False), (40.0, False), (1 / 8, False), (1 / 64, False), (1.0, True))
 """Factors on what the interpreter can bear, and whether the candidate's own sizes may change."""
 _WALL_FACTOR = 4.0
@@ -63,8 +63,10 @@ class Effort:
 
     budget_seconds: float = 3.0
     """Predicted interpreter time of all cases together."""
-    candidate_seconds: float = 12.0
+    candidate_seconds: float = 6.0
     """Processor time after which only the nominal cases are still run."""
+    first_seconds: float = 6.0
+    """Processor time after which a first call is given up and tried at smaller sizes."""
     limit_seconds: float = 60.0
     """Processor time after which a child is ended; of wall clock, four times as much."""
 
@@ -77,6 +79,17 @@ class _Sizes:
     problem: ReferenceRun | None = None
     unpinned: bool = False
     """Sizes changed that the candidate writes out: a right answer counts, a wrong one does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One candidate on its way through the attempts."""
+
+    question: Question
+    static: StaticFacts
+    summary: StaticSummary
+    secret: int
+    timings: list[Timing]
 
 
 class Verifier:
@@ -96,28 +109,28 @@ class Verifier:
         if not static.parsed:
             return found
         secret = secrets.randbits(63) if seed is None else seed
-        sizes = self._sizes(question, timings)
-        for size in sizes:
-            if size.problem is None:
-                found = self._attempt(question, static, size, secret, timings)
-            elif found.run.status == "not-run":
-                found = found.model_copy(update={"reference": size.problem})
-            if not _too_slow(found):
+        case = _Case(question, static, summary, secret, timings)
+        slow: _Sizes | None = None
+        for sizes in self._sizes(question, timings):
+            if sizes.problem is not None:
+                found = self._facts(summary, sizes.problem, timings)
                 break
+            found = self._attempt(case, sizes, self._effort.first_seconds)
+            if not _too_slow(found):
+                slow = None
+                break
+            slow = sizes
+        if slow is not None and found.run.status == "timeout-kernel":
+            found = self._attempt(case, slow, 0.0)
         return found.model_copy(update={"timings": tuple(timings)})
 
-    def _attempt(
-        self,
-        question: Question,
-        static: StaticFacts,
-        sizes: _Sizes,
-        secret: int,
-        timings: list[Timing],
-    ) -> VerifyFacts:
-        """Run reference and candidate at the sizes given."""
-        summary = static_summary(static)
-        small = _rewritten(question, sizes.changes)
-        reference = _timed("reference", timings, lambda: self._reference(small, static, secret))
+    def _attempt(self, case: _Case, sizes: _Sizes, patience: float) -> VerifyFacts:
+        """Run reference and candidate at the sizes given; `patience` is for the first call."""
+        summary, timings = case.summary, case.timings
+        small = _rewritten(case.question, sizes.changes)
+        reference = _timed(
+            "reference", timings, lambda: self._reference(small, case.static, case.secret)
+        )
         state = _reference_run(reference, sizes)
         if state.status not in {"ok", "degenerate"}:
             return self._facts(summary, state, timings, gate=reference.gate)
@@ -130,13 +143,15 @@ class Verifier:
                 "entry": small.entry,
                 "reference": small.reference,
                 "budget": self._effort.candidate_seconds,
+                "patience": patience,
             },
             reference,
-            {"seed": secret % 2**31},
+            {"seed": case.secret % 2**31},
         )
         child = _timed("candidate", timings, lambda: self._run(_CANDIDATE_JOB, payload))
         found = self._facts(summary, state, timings, gate=reference.gate)
-        return found.model_copy(update=_measured(child, nonce, reference))
+        budget = self._effort.candidate_seconds
+        return found.model_copy(update=_measured(child, nonce, reference, budget))
 
     def _sizes(self, question: Question, timings: list[Timing]) -> Iterator[_Sizes]:
         """Sizes to try: the usual ones; larger where only such are valid, smaller where slow."""
@@ -218,8 +233,11 @@ class Verifier:
         )
 
 
-def _measured(child: ChildResult, nonce: str, reference: ReferenceResult) -> dict[str, Any]:
+def _measured(
+    child: ChildResult, nonce: str, reference: ReferenceResult, budget: float
+) -> dict[str, Any]:
     result = read.read_candidate(child.frames, nonce)
+    read.believe_skips(result, reference, child.cpu_seconds, budget)
     tf32 = read.uses_tf32(result)
     compared = read.comparisons(result, reference, tf32=tf32)
     return {

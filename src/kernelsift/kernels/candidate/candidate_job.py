@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
+import os
+import signal
 import sys
 import tempfile
 import time
@@ -18,6 +20,8 @@ from kernelsift.kernels.candidate.failure import describe_error
 from kernelsift.kernels.reference.reference_module import MOCK_KEY, MockConfig
 
 clock = time.process_time
+SLOW = 102
+"""Exit code of a child that gave up on its first call."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +45,8 @@ class Job:
     """Names of cases and steps in the order of their work; empty for all cases, then all steps."""
     budget: float
     """Processor seconds after which only what must run is run."""
+    patience: float
+    """Processor seconds after which the first call is given up."""
     options: dict[str, Any]
     names: dict[str, Any]
 
@@ -59,6 +65,7 @@ def job_from(payload: bytes) -> Job:
         steps=raw.get("steps") or [],
         plan=raw.get("plan") or [],
         budget=float(raw.get("budget") or math.inf),
+        patience=float(raw.get("patience") or 0.0),
         options=raw.get("options") or {},
         names=raw.get("names") or {},
     )
@@ -125,6 +132,7 @@ def _work(job: Job, runner: Runner, emit: Callable[..., None]) -> None:
     cases = {case["name"]: case for case in job.cases}
     steps = {step["name"]: step for step in job.steps}
     purse = Purse(job.budget)
+    _give_up_after(job.patience, emit)
     for name in job.plan or [*cases, *steps]:
         item = cases.get(name) or steps[name]
         if not purse.allows(item):
@@ -132,9 +140,21 @@ def _work(job: Job, runner: Runner, emit: Callable[..., None]) -> None:
             continue
         began = clock()
         body = runner.run_case(item) if name in cases else runner.run_step(item)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         purse.spent(item, clock() - began)
         case, step = (name, None) if name in cases else (item["case"], name)
         emit("output", case=case, step=step, **body)
+
+
+def _give_up_after(seconds: float, emit: Callable[..., None]) -> None:
+    """End this process unless the timer is stopped in time; 0 waits for ever."""
+
+    def slow(_number: int, _frame: Any) -> None:
+        emit("slow")
+        os._exit(SLOW)
+
+    signal.signal(signal.SIGPROF, slow)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 class Purse:

@@ -67,7 +67,8 @@ def payload_for(
 ) -> bytes:
     """The wire payload of a candidate job.
 
-    `request`: nonce, code, module_name, entry, reference (its source), budget (seconds).
+    `request`: nonce, code, module_name, entry, reference (its source), budget and patience
+    (processor seconds).
     """
     steps, must = steps_for(reference.cases), _must(reference.cases)
     return wire.encode({
@@ -84,6 +85,7 @@ def payload_for(
         "steps": steps,
         "plan": plan_for(reference.cases, steps),
         "budget": request["budget"],
+        "patience": request["patience"],
         "options": options,
         "names": argument_names(request["reference"], request["module_name"]),
     })

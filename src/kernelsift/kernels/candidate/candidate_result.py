@@ -21,6 +21,8 @@ from kernelsift.kernels.isolation.limits import ChildResult
 from kernelsift.kernels.reference.reference_result import ReferenceCase, ReferenceResult
 
 _RIGHT = frozenset({"equal", "imprecise"})
+_PACE = 10.0
+"""The interpreter may be so many times slower than predicted."""
 _ENOUGH_NOMINAL = 2
 """Nominal answers after which a child that runs out of time still gets a verdict."""
 
@@ -34,6 +36,10 @@ class CandidateResult:
     """The frame that says why it could not be loaded."""
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: set[str] = field(default_factory=set)
+    """Cases and steps that the child says it had no time for."""
+    slow: bool = False
+    """It gave up on the first call."""
     ended: bool = False
 
 
@@ -45,20 +51,40 @@ def read_candidate(frames: Sequence[bytes], nonce: str) -> CandidateResult:
             frame = wire.decode(raw)
         except wire.WireError:
             continue
-        if not isinstance(frame, dict) or frame.get("nonce") != nonce:
-            continue
-        match frame.get("event"):
-            case "loaded":
-                result.loaded = frame
-            case "output" if isinstance(frame.get("step"), str):
-                result.steps.setdefault(frame["step"], frame)
-            case "output" if isinstance(frame.get("case"), str):
-                result.outputs.setdefault(frame["case"], frame)
-            case "load_error" | "no_entry" | "interpreter_error":
-                result.problem = frame
-            case "end":
-                result.ended = True
+        if isinstance(frame, dict) and frame.get("nonce") == nonce:
+            _take(result, frame)
     return result
+
+
+def _take(result: CandidateResult, frame: dict[str, Any]) -> None:
+    match frame.get("event"):
+        case "loaded":
+            result.loaded = frame
+        case "output" if isinstance(frame.get("step"), str):
+            result.steps.setdefault(frame["step"], frame)
+        case "output" if isinstance(frame.get("case"), str):
+            result.outputs.setdefault(frame["case"], frame)
+        case "load_error" | "no_entry" | "interpreter_error":
+            result.problem = frame
+        case "skipped":
+            result.skipped.add(str(frame.get("name")))
+        case "slow":
+            result.slow = True
+        case "end":
+            result.ended = True
+
+
+def believe_skips(
+    result: CandidateResult, reference: ReferenceResult, seconds: float, budget: float
+) -> None:
+    """Forget skips that the time used does not explain: a candidate could claim them.
+
+    `seconds`: processor time of the child. Left out cases then count as missing.
+    """
+    if seconds >= budget / 2:
+        return
+    dear = {case.name for case in reference.cases if case.seconds * _PACE > budget / 2}
+    result.skipped &= dear
 
 
 def comparisons(
@@ -70,7 +96,7 @@ def comparisons(
         frame = result.outputs.get(case.name)
         if frame is not None:
             found.append(_compared(case.expected, frame, tf32=tf32))
-        elif result.ended:
+        elif result.ended and case.name not in result.skipped:
             found.append(failed(case.expected, "missing", "no answer"))
     return tuple(found)
 
@@ -204,6 +230,8 @@ def _ablation(frame: dict[str, Any] | None, case: ReferenceCase, *, tf32: bool) 
         return "not-run"
     if "error" in frame:
         return "raises"
+    if not case.expected.informative and frame.get("step") == "noop":
+        return "not-run"  # fresh memory may be right by itself
     status = compare(case.expected, frame.get("output"), tf32=tf32).status
     return "right" if status in _RIGHT else "wrong"
 
@@ -221,21 +249,23 @@ def _status(
 ) -> tuple[RunStatus, str, int | None]:
     if result.problem is not None:
         return _load_status(result.problem)
-    if child.status == "done":
-        if result.ended:
-            return "done", "", None
-        return "no-token", "the process ended without the proof that our code ran", None
+    if result.slow:
+        return "timeout-kernel", "the first call did not end in time", None
     answered = [c for c in compared if c.group == "nominal"]
     if child.status in {"timeout", "killed"} and len(answered) >= _ENOUGH_NOMINAL:
         return "done", f"{child.status} after {len(compared)} cases: {child.reason}", None
-    if child.status == "timeout":
-        slow: RunStatus = "timeout-kernel" if result.loaded else "timeout-host"
-        return slow, f"no answer in time ({child.reason or f'{child.seconds:.0f} s'})", None
-    if child.status == "killed":
-        return "killed", child.reason, None
-    if child.status == "flooded":
-        return "flooded", child.reason, None
-    return "crash", child.reason or child.output[-300:], None
+    slow: RunStatus = "timeout-kernel" if result.loaded else "timeout-host"
+    late = f"no answer in time ({child.reason or f'{child.seconds:.0f} s'})"
+    known: dict[str, tuple[RunStatus, str]] = {
+        "done": ("no-token", "the process ended without the proof that our code ran"),
+        "timeout": (slow, late),
+        "killed": ("killed", child.reason),
+        "flooded": ("flooded", child.reason),
+        "crash": ("crash", child.reason or child.output[-300:]),
+    }
+    if child.status == "done" and result.ended:
+        return "done", "", None
+    return *known[child.status], None
 
 
 def _load_status(problem: dict[str, Any]) -> tuple[RunStatus, str, int | None]:
