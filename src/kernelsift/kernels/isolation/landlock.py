@@ -48,14 +48,22 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
             os.close(fd)
 
 
-def restrict(readable: Iterable[str], writable: Iterable[str]) -> None:
-    """Confine this process to what lies under the paths; TCP and outside signals go too.
+def restrict(
+    readable: Iterable[str],
+    writable: Iterable[str],
+    rewritable: Iterable[str] = (),
+    *,
+    network: bool = False,
+) -> None:
+    """Confine this process to what lies under the paths; outside signals go too, and TCP unless
+    `network`. What exists under `rewritable` may be written, but nothing made there.
 
     Needs no_new_privs. A path that does not exist is skipped. OSError where landlock is not.
     """
     version = abi()
     rights = _handled(version)
-    fields = [rights, 3 if version >= 4 else 0, 3 if version >= SIGNAL_SCOPE_SINCE else 0]
+    scopes = 3 if version >= SIGNAL_SCOPE_SINCE else 0
+    fields = [rights, 3 if version >= 4 and not network else 0, scopes]
     known = fields[: 1 + (version >= 4) + (version >= SIGNAL_SCOPE_SINCE)]
     attributes = struct.pack(f"<{len(known)}Q", *known)
     held = syscalls.buffer(attributes)
@@ -65,6 +73,8 @@ def restrict(readable: Iterable[str], writable: Iterable[str]) -> None:
             _allow(ruleset, path, READ & rights)
         for path in writable:
             _allow(ruleset, path, rights)
+        for path in rewritable:
+            _allow(ruleset, path, (READ | WRITE_FILE | TRUNCATE) & rights)
         syscalls.syscall("landlock_restrict_self", ruleset, 0)
     finally:
         os.close(ruleset)

@@ -5,7 +5,9 @@ directory and every other secret are absent because nobody put them there.
 """
 
 import errno
+import fcntl
 import os
+import socket
 import stat
 import struct
 from collections.abc import Iterable
@@ -20,6 +22,8 @@ AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 ATTRIBUTE_RDONLY, ATTRIBUTE_NOSUID = 1, 2
 TMP_INODES = 16384
+SET_INTERFACE_FLAGS = 0x8914  # SIOCSIFFLAGS
+INTERFACE_UP, INTERFACE_RUNNING = 1, 64
 DIRECTORIES = ("home", "cache", "work")  # in the private tmp; the job starts in the last
 
 
@@ -36,12 +40,16 @@ def enter_user_namespace() -> None:
         Path("/proc/self", name).write_text(text, encoding="ascii")
 
 
-def isolate(visible: Iterable[str], tmp_bytes: int, *, own_user: bool) -> None:
+def isolate(
+    visible: Iterable[str], tmp_bytes: int, *, own_user: bool, devices: tuple[str, ...] = ()
+) -> None:
     """Give this process (the first of a new pid namespace) its own everything.
 
     `visible`: absolute paths to keep, read-only. /tmp becomes a fresh memory file system of
     `tmp_bytes`, /proc a fresh one. `own_user`: enter a further user namespace, so that the count
-    of processes is this job's alone. OSError where the machine does not permit it.
+    of processes is this job's alone. `devices`: device files to keep; with them the loopback of
+    the otherwise empty network is up, and the job's own files in /proc can be written (the
+    driver's library names its threads there). OSError where the machine does not permit it.
     """
     syscalls.unshare(
         syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
@@ -57,12 +65,30 @@ def isolate(visible: Iterable[str], tmp_bytes: int, *, own_user: bool) -> None:
     for path, target in links:
         Path(path).symlink_to(target)
     bound = [where for where, real in sources if _bind(f"/.old{real}", where)]
+    for device in devices:
+        _bind(f"/.old{device}", device)
     syscalls.detach("/.old")
     Path("/.old").rmdir()
-    writable = (TMP, "/proc") if own_user else (TMP,)
+    if devices:
+        _raise_loopback()
+        bound += _pin_kernel_files()
+    writable = (TMP, "/proc") if own_user or devices else (TMP,)
     _make_read_only(bound, writable)
     if own_user:
         enter_user_namespace()
+
+
+def _raise_loopback() -> None:
+    """Up with 127.0.0.1 of this network, which nobody else is in."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh14x", b"lo", INTERFACE_UP | INTERFACE_RUNNING)
+        fcntl.ioctl(any_socket, SET_INTERFACE_FLAGS, request)
+
+
+def _pin_kernel_files() -> list[str]:
+    """Make each part of /proc that belongs to no process a mount, which is then read-only."""
+    entries = [p for p in Path("/proc").iterdir() if not p.name.isdigit() and not p.is_symlink()]
+    return [str(entry) for entry in entries if _bind(str(entry), str(entry))]
 
 
 def _furnish(tmp_bytes: int) -> None:

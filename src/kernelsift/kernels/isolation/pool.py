@@ -15,18 +15,20 @@ import re
 import selectors
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from kernelsift.errors import ConfigError
+from kernelsift.errors import ConfigError, RunError
+from kernelsift.kernels.isolation.dialogue import Dialogue
 from kernelsift.kernels.isolation.limits import RETURNED, ChildResult, FrameReader, Limits, Tail
 from kernelsift.kernels.isolation.sandbox import NO_SANDBOX, Sandbox, SandboxReport
 from kernelsift.kernels.isolation.server import Server, ServerSetting, private_tmp, probe, required
 
 GRACE_SECONDS = 10.0  # a child ends itself at its limit; after this long we end it
+END_SECONDS = 5.0  # a job that is talked with has so long to end once nobody talks any more
 FLOOD_BYTES = 64 << 20  # of output, over which a child is ended
 CHUNK = 1 << 20
 LARGEST_ACCOUNT = 1 << 16
@@ -42,6 +44,7 @@ class _Conversation:
     output: Tail
     account: bytearray = field(default_factory=bytearray)
     flooded: str = ""
+    dialogue: Dialogue | None = None
 
     def take(self, name: str, chunk: bytes) -> None:
         if name == "account":
@@ -49,7 +52,11 @@ class _Conversation:
                 self.account += chunk
             return
         if name == "result":
+            known = len(self.frames.frames)
             self.frames.feed(chunk)
+            if self.dialogue is not None:
+                for frame in self.frames.frames[known:]:
+                    self.dialogue.take(frame)
         else:
             self.output.feed(chunk)
         if self.frames.overflow:
@@ -66,6 +73,19 @@ class _Conversation:
         return said
 
 
+@dataclass(slots=True)
+class _Order:
+    """One job. `commands`: what a job that is talked with reads its messages from, handed over."""
+
+    job: str
+    payload: bytes
+    limits: Limits
+    tmp: str
+    dialogue: Dialogue | None = None
+    commands: int = -1
+    number: int = 0
+
+
 class Pool:
     """At most `workers` children at once. `run` blocks and may be called from many threads."""
 
@@ -76,11 +96,13 @@ class Pool:
         preload: Sequence[str] = (),
         *,
         interpret: bool = True,
+        gpu: bool = False,
         import_paths: Sequence[Path] = (),
     ) -> None:
         """`preload`: modules imported before any job; of `module:function` it is called, too.
 
-        `interpret`: with Triton's interpreter.
+        `interpret`: with Triton's interpreter. `gpu`: jobs may use the GPU, at the cost of some
+        walls (see `sandbox.Place`); nothing that is preloaded may start its driver.
 
         ConfigError if `sandbox` is "required" and this machine cannot give it.
         """
@@ -89,7 +111,11 @@ class Pool:
         self.report = _report_for(sandbox)
         self.notes = _notes_for(sandbox, self.report)
         self._setting = ServerSetting(
-            tuple(preload), interpret, tuple(Path(p).absolute() for p in import_paths), self.report
+            preload=tuple(preload),
+            interpret=interpret,
+            import_paths=tuple(Path(p).absolute() for p in import_paths),
+            report=self.report,
+            gpu=gpu,
         )
         self._free = threading.BoundedSemaphore(workers)
         self._lock = threading.Lock()
@@ -122,7 +148,7 @@ class Pool:
     @property
     def level(self) -> str:
         """The sandbox that every child of this pool is in."""
-        return self.report.level
+        return f"{self.report.level}, open to the GPU" if self._setting.gpu else self.report.level
 
     def server_pid(self) -> int:
         """The process of the fork server, started if need be."""
@@ -130,15 +156,41 @@ class Pool:
 
     def run(self, job: str, payload: bytes, limits: Limits | None = None) -> ChildResult:
         """Run one job to its end. Whatever happens in the child is in the result."""
-        if JOB_NAME.fullmatch(job) is None:
-            raise ConfigError(f"{job!r} is no job; expected package.module:function")
-        if len(payload) > LARGEST_PAYLOAD:
-            raise ConfigError(f"a payload of {len(payload)} bytes is over {LARGEST_PAYLOAD}")
-        with self._free:
-            if self.report.namespaces:
-                return self._run(job, payload, limits or Limits(), "")
-            with private_tmp() as tmp:
-                return self._run(job, payload, limits or Limits(), tmp)
+        _check(job, payload)
+        with self._free, self._tmp() as tmp:
+            return self._run(_Order(job, payload, limits or Limits(), tmp))
+
+    @contextlib.contextmanager
+    def converse(
+        self, job: str, payload: bytes, limits: Limits | None = None
+    ) -> Iterator[Dialogue]:
+        """Run a job that is talked with. It takes a worker, and ends with the block."""
+        _check(job, payload)
+        with self._free, self._tmp() as tmp, contextlib.ExitStack() as stack:
+            theirs, mine = os.pipe()
+            stack.callback(os.close, theirs)
+            dialogue = Dialogue(mine)
+            stack.callback(dialogue.close)
+            order = _Order(job, payload, limits or Limits(), tmp, dialogue, os.dup(theirs))
+            listener = threading.Thread(target=self._listen_to, args=(order, dialogue), daemon=True)
+            listener.start()
+            try:
+                yield dialogue
+            finally:
+                dialogue.close()
+                listener.join(END_SECONDS)
+                if listener.is_alive():
+                    self._live_server().kill(order.number)
+                    listener.join()
+
+    def _listen_to(self, order: "_Order", dialogue: Dialogue) -> None:
+        try:
+            dialogue.finish(self._run(order), "")
+        except (OSError, ConfigError, RunError) as error:
+            dialogue.finish(None, str(error))
+
+    def _tmp(self) -> contextlib.AbstractContextManager[str]:
+        return contextlib.nullcontext("") if self.report.namespaces else private_tmp()
 
     def _live_server(self) -> Server:
         with self._lock:
@@ -151,11 +203,14 @@ class Pool:
                 self._server = Server(self._setting)
             return self._server
 
-    def _run(self, job: str, payload: bytes, limits: Limits, tmp: str) -> ChildResult:
-        number = next(self._numbers)
-        order = {"run": number, "job": job, "limits": asdict(limits), "tmp": tmp}
+    def _run(self, job: "_Order") -> ChildResult:
+        limits = job.limits
+        number = job.number = next(self._numbers)
+        order = {"run": number, "job": job.job, "limits": asdict(limits), "tmp": job.tmp}
         with contextlib.ExitStack() as stack:
-            held, given = _descriptors(payload, stack)
+            held, given = _descriptors(job.payload, stack)
+            if job.commands >= 0:
+                given.append(job.commands)
             try:
                 server = self._live_server()
                 server.submit(order, given)
@@ -166,11 +221,20 @@ class Pool:
                 os.close(fd)
             given.clear()
             started = time.monotonic()
-            talk = _Conversation(FrameReader(limits.result_bytes), Tail(limits.output_bytes))
+            talk = _Conversation(
+                FrameReader(limits.result_bytes), Tail(limits.output_bytes), dialogue=job.dialogue
+            )
             late = _listen(held, talk, limits, lambda: server.kill(number))
             if late and "ended" not in talk.parsed():
                 server.kill_now()
             return _result(talk, limits, self.level, time.monotonic() - started, late=late)
+
+
+def _check(job: str, payload: bytes) -> None:
+    if JOB_NAME.fullmatch(job) is None:
+        raise ConfigError(f"{job!r} is no job; expected package.module:function")
+    if len(payload) > LARGEST_PAYLOAD:
+        raise ConfigError(f"a payload of {len(payload)} bytes is over {LARGEST_PAYLOAD}")
 
 
 def _report_for(sandbox: Sandbox) -> SandboxReport:

@@ -71,11 +71,18 @@ NO_SANDBOX = SandboxReport()
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one job runs: what it sees, its tmp, and who it runs as (None: as whoever this is)."""
+    """Where one job runs: what it sees, its tmp, and who it runs as (None: as whoever this is).
+
+    `devices`: files of a GPU's driver that it may use. They cost walls: the driver reserves more
+    address space than any limit, makes memory files, writes its threads' names into /proc and
+    reads /sys. In a network of its own (namespaces) such a job may also use sockets, which tools
+    like compute-sanitizer need. What the device can reach by itself nothing here bounds.
+    """
 
     visible: tuple[str, ...]
     tmp: str
     user: int | None
+    devices: tuple[str, ...] = ()
 
 
 def job_user(slot: int) -> int:
@@ -97,7 +104,8 @@ def confine_first(report: SandboxReport, place: Place, limits: Limits) -> None:
     if report.namespaces:
         own_user = report.namespaces == "user" and os.geteuid() != 0
         tmp_bytes = TMP_FILES * limits.file_bytes
-        namespaces.isolate(place.visible, tmp_bytes, own_user=own_user)
+        devices = place.devices
+        namespaces.isolate(place.visible, tmp_bytes, own_user=own_user, devices=devices)
     elif place.user is not None:
         for path in (place.tmp, *(f"{place.tmp}/{name}" for name in namespaces.DIRECTORIES)):
             os.chown(path, place.user, place.user)
@@ -130,14 +138,31 @@ def confine_worker(report: SandboxReport, place: Place, limits: Limits) -> None:
     os.environ.update(private_variables(tmp))
     tempfile.tempdir = None
     os.chdir(f"{tmp}/work")
-    _set_limits(limits, others=0 if _counts_alone(report, place) else _threads_of_user())
+    others = 0 if _counts_alone(report, place) else _threads_of_user()
+    _set_limits(limits, others=others, reserves=bool(place.devices))
+    sockets = bool(place.devices) and bool(report.namespaces)
     if report.landlock:
-        devices = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
-        readable = ["/"] if report.namespaces else [*place.visible, *OWN_PROC]
-        landlock.restrict([*readable, *devices[1:]], [tmp, "/dev/null"])
+        _confine_files(report, place, tmp, network=sockets)
     if report.seccomp:
         bounded = report.namespaces or report.landlock >= landlock.SIGNAL_SCOPE_SINCE
-        seccomp.install(signals_only_to_self=not bounded, marks=bool(report.namespaces))
+        seccomp.install(
+            signals_only_to_self=not bounded,
+            marks=bool(report.namespaces),
+            allowed=(seccomp.FOR_GPU if place.devices else ())
+            + (seccomp.NETWORK if sockets else ()),
+        )
+
+
+def _confine_files(report: SandboxReport, place: Place, tmp: str, *, network: bool) -> None:
+    devices = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
+    readable = ["/"] if report.namespaces else [*place.visible, *OWN_PROC]
+    names: tuple[str, ...] = ()
+    if place.devices:
+        # in its own namespace all else in /proc is read-only already
+        names = ("/proc",) if report.namespaces else ("/proc/self/task",)
+        readable = readable if report.namespaces else [*readable, "/proc/driver/nvidia"]
+    written = [tmp, "/dev/null", *place.devices]
+    landlock.restrict([*readable, *devices[1:]], written, names, network=network)
 
 
 def _counts_alone(report: SandboxReport, place: Place) -> bool:
@@ -162,7 +187,8 @@ def status_field(path: Path, name: str) -> str:
     return found[1] if found else "0"
 
 
-def _set_limits(limits: Limits, *, others: int) -> None:
+def _set_limits(limits: Limits, *, others: int, reserves: bool) -> None:
+    """`reserves`: a driver in the process reserves and pins memory as it likes."""
     me = Path("/proc/self/status")
     address_space = int(status_field(me, "VmSize")) * 1024
     data = int(status_field(me, "VmData")) * 1024
@@ -178,6 +204,9 @@ def _set_limits(limits: Limits, *, others: int) -> None:
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_RTPRIO: 0,
     }
+    if reserves:
+        for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_MEMLOCK):
+            del wanted[kind]
     for kind, value in wanted.items():
         hard = resource.getrlimit(kind)[1]
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)

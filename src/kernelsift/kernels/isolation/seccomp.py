@@ -96,6 +96,8 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
 }
+NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4")
+FOR_GPU = ("memfd_create",)  # the driver's library does not start without it
 # the marks on files, which landlock does not guard: refused where no mount is read-only
 MARKS: dict[str, tuple[int | None, int | None]] = {
     "chmod": (90, None),
@@ -185,13 +187,17 @@ def _unless_argument(
 
 
 def program(
-    machine: int, signals_only_to: int | None = None, *, marks: bool = True
+    machine: int,
+    signals_only_to: int | None = None,
+    *,
+    marks: bool = True,
+    allowed: tuple[str, ...] = (),
 ) -> list[Instruction]:
     """The filter for a machine (0 x86-64, 1 arm64).
 
     `marks`: whether rights, owners and times of files may be changed. `signals_only_to`: the one
     process that may be signalled; None leaves signals alone, for where a pid namespace or landlock
-    bounds them.
+    bounds them. `allowed`: calls of DENIED that pass all the same.
     """
     code: list[Instruction] = [
         (LOAD, 0, 0, ARCH_AT),
@@ -202,9 +208,9 @@ def program(
     if machine == 0:
         code += [(AT_LEAST, 0, 1, X32_BIT), (RETURN, 0, 0, EPERM)]
     code += _answer_to(CLONE3[machine], ENOSYS)  # its flags lie in memory; the libc then asks clone
-    for numbers in (DENIED if marks else DENIED | MARKS).values():
+    for name, numbers in (DENIED if marks else DENIED | MARKS).items():
         number = numbers[machine]
-        if number is not None:
+        if number is not None and name not in allowed:
             code += _answer_to(number, EPERM)
     if signals_only_to is not None:
         for numbers in SIGNALS.values():
@@ -218,9 +224,12 @@ def program(
     return [*code, (RETURN, 0, 0, ALLOW)]
 
 
-def install(*, signals_only_to_self: bool, marks: bool = True) -> None:
+def install(
+    *, signals_only_to_self: bool, marks: bool = True, allowed: tuple[str, ...] = ()
+) -> None:
     """Put the filter on this process, for good. Needs no_new_privs. OSError where it cannot be."""
-    code = program(syscalls.column(), os.getpid() if signals_only_to_self else None, marks=marks)
+    only = os.getpid() if signals_only_to_self else None
+    code = program(syscalls.column(), only, marks=marks, allowed=allowed)
     raw = b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
     held = syscalls.buffer(raw)
     header = struct.pack("@HxxxxxxQ", len(code), ctypes.addressof(held))

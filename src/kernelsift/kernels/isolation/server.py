@@ -23,7 +23,13 @@ from typing import Any
 from kernelsift.errors import ConfigError, RunError
 from kernelsift.kernels.isolation import namespaces
 from kernelsift.kernels.isolation.sandbox import SandboxReport
-from kernelsift.kernels.isolation.visible import environment, search_path, visible_paths
+from kernelsift.kernels.isolation.visible import (
+    environment,
+    gpu_devices,
+    gpu_paths,
+    search_path,
+    visible_paths,
+)
 
 START_SECONDS = 300  # importing torch on a busy machine
 PROBE_SECONDS = 60
@@ -45,10 +51,11 @@ class ServerSetting:
     interpret: bool
     import_paths: tuple[Path, ...]
     report: SandboxReport
+    gpu: bool = False
 
 
 def _launch(
-    main: str, *, interpret: bool, paths: Sequence[Path], errors: Any
+    main: str, *, surroundings: dict[str, str], paths: Sequence[Path], errors: Any
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-I", "-c", _BOOT, str(theirs.fileno())]
@@ -58,7 +65,7 @@ def _launch(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            env=environment(interpret=interpret),
+            env=surroundings,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
@@ -85,7 +92,10 @@ class Server:
         """Start it and wait until its imports are done. RunError if they fail."""
         with tempfile.TemporaryFile() as errors:
             self._process, self._control = _launch(
-                "main", interpret=setting.interpret, paths=setting.import_paths, errors=errors
+                "main",
+                surroundings=environment(interpret=setting.interpret, gpu=setting.gpu),
+                paths=setting.import_paths,
+                errors=errors,
             )
             self._lock = threading.Lock()
             try:
@@ -101,10 +111,12 @@ class Server:
                 ) from error
 
     def _greet(self, setting: ServerSetting) -> None:
+        visible = visible_paths(tuple(name.partition(":")[0] for name in setting.preload))
         hello = {
             "preload": setting.preload,
             "report": asdict(setting.report),
-            "visible": visible_paths(tuple(name.partition(":")[0] for name in setting.preload)),
+            "visible": (*visible, *gpu_paths()) if setting.gpu else visible,
+            "devices": gpu_devices() if setting.gpu else (),
         }
         self._control.send(json.dumps(hello).encode())
         answer = _receive(self._control, START_SECONDS)
@@ -179,7 +191,12 @@ def probe() -> SandboxReport:
     for module in ("torch", "triton"):
         spec = importlib.util.find_spec(module)
         samples += [spec.origin] if spec and spec.origin else []
-    process, control = _launch("main_probe", interpret=False, paths=(), errors=subprocess.DEVNULL)
+    process, control = _launch(
+        "main_probe",
+        surroundings=environment(interpret=False),
+        paths=(),
+        errors=subprocess.DEVNULL,
+    )
     with control, private_tmp() as tmp:
         try:
             asked = {"visible": visible_paths(()), "samples": samples, "tmp": tmp}

@@ -20,21 +20,31 @@ from pathlib import Path
 from typing import NoReturn
 
 from kernelsift.kernels.isolation import sandbox, syscalls
+from kernelsift.kernels.isolation.dialogue import receiver
 from kernelsift.kernels.isolation.limits import HEADER, RETURNED, Limits
 from kernelsift.kernels.isolation.visible import TMP
 
 FIRST_WAIT, LONGEST_WAIT = 0.005, 0.05  # seconds between two looks at the processes
 KILL_ROUNDS = 200
+COMMANDS = 6  # the descriptor that a job which is talked with reads its messages from
 
 
 @dataclass(frozen=True, slots=True)
 class Pipes:
-    """Descriptors of one job: what it reads, and the pipes it writes."""
+    """Descriptors of one job: what it reads, and the pipes it writes. `commands`: messages to a
+    job that is talked with.
+    """
 
     payload: int
     result: int
     output: int
     report: int
+    commands: int = -1
+
+    def all(self) -> list[int]:
+        """Those that are open, lowest first."""
+        every = (self.payload, self.result, self.output, self.report, self.commands)
+        return sorted(fd for fd in every if fd >= 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,7 @@ def supervise(task: Task, pipes: Pipes) -> NoReturn:
 
 
 def _keep_only(pipes: Pipes) -> None:
-    kept = sorted((pipes.payload, pipes.result, pipes.output, pipes.report))
+    kept = pipes.all()
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -109,8 +119,9 @@ def _run(task: Task, pipes: Pipes) -> Account:
         return Account(why="killed", reason=f"could not start: {type(error).__name__}: {error}")
     if worker == 0:
         _work(task, replace(pipes, report=walls_write), function)
-    for fd in (pipes.payload, pipes.result, pipes.output, walls_write):
-        os.close(fd)
+    for fd in (*pipes.all(), walls_write):
+        if fd != pipes.report:
+            os.close(fd)
     account = _watch(task, worker, base, started)
     if not account.why and not os.read(walls_read, 1):  # it ended before foreign code began
         account = replace(account, why="killed", reason="the sandbox could not be put up")
@@ -119,17 +130,13 @@ def _run(task: Task, pipes: Pipes) -> Account:
     return account
 
 
-def _job_function(job: str) -> Callable[[bytes, Callable[[bytes], None]], None]:
+def _job_function(job: str) -> Callable[..., None]:
     module, _, name = job.partition(":")
-    function: Callable[[bytes, Callable[[bytes], None]], None] = getattr(
-        importlib.import_module(module), name
-    )
+    function: Callable[..., None] = getattr(importlib.import_module(module), name)
     return function
 
 
-def _work(
-    task: Task, pipes: Pipes, function: Callable[[bytes, Callable[[bytes], None]], None]
-) -> NoReturn:
+def _work(task: Task, pipes: Pipes, function: Callable[..., None]) -> NoReturn:
     """The worker: foreign code runs in here."""
     code = 1
     try:
@@ -144,7 +151,10 @@ def _work(
             _write_all(result, HEADER.pack(len(frame)))
             _write_all(result, frame)
 
-        function(payload, send)
+        if pipes.commands >= 0:
+            function(payload, send, receiver(COMMANDS))
+        else:
+            function(payload, send)
         sys.stdout.flush()
         code = RETURNED
     except BaseException:  # noqa: BLE001 - foreign code may raise anything, also to leave
@@ -157,14 +167,15 @@ def _work(
 
 
 def _own_descriptors(pipes: Pipes) -> int:
-    """Leave 0 to 2, the result pipe as 3, payload as 4, report as 5; close every other one."""
-    used = (pipes.result, pipes.payload, pipes.report)
+    """Leave 0 to 2, the result pipe as 3, payload as 4, report as 5, messages as 6; no other."""
+    used = [pipes.result, pipes.payload, pipes.report]
+    used += [pipes.commands] if pipes.commands >= 0 else []
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in used]
     os.dup2(pipes.output, 1)
     os.dup2(pipes.output, 2)
     for number, fd in enumerate(high, 3):
         os.dup2(fd, number, inheritable=False)
-    os.closerange(6, 1 << 20)
+    os.closerange(3 + len(used), 1 << 20)
     return 3
 
 

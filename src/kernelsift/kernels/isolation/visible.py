@@ -26,6 +26,10 @@ TMP = "/tmp"  # noqa: S108 - in a child this is a mount of its own
 PREFIX_PARTS = ("bin", "lib", "lib64", "include", "pyvenv.cfg")
 STORES = ("/nix/store", "/gnu/store")  # interpreters there take their libraries from all over it
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
+KEPT_FOR_GPU = ("CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CC", "TRITON_LIBCUDA_PATH")
+GPU_SYSTEM = ("/sys", "/run/opengl-driver", "/opt/cuda", "/opt/nvidia")
+"""What the driver's library reads besides the system's own folders: it does not start without
+/sys."""
 
 
 def visible_paths(modules: Iterable[str]) -> tuple[str, ...]:
@@ -72,12 +76,33 @@ def search_path(extra: Iterable[Path]) -> list[str]:
     return [str(p) for p in extra] + [p for p in sys.path if Path(p).is_absolute()]
 
 
-def environment(*, interpret: bool) -> dict[str, str]:
+def gpu_devices() -> tuple[str, ...]:
+    """Device files of the NVIDIA driver on this machine; empty where there is none."""
+    files = sorted(Path("/dev").glob("nvidia[0-9]*"))
+    if not files:
+        return ()
+    rest = [Path("/dev", name) for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")]
+    return tuple(str(path) for path in (*files, *rest) if path.exists())
+
+
+def gpu_paths() -> tuple[str, ...]:
+    """Absolute paths that a child with a GPU may read besides `visible_paths`."""
+    wanted = [*GPU_SYSTEM, os.environ.get("CUDA_HOME", "")]
+    folders = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    wanted += [folder for folder in folders if folder and Path(folder, "libcuda.so.1").exists()]
+    real = [os.path.realpath(path) for path in wanted if path]
+    return _outermost(path for path in (*wanted, *real) if path and _may_be_seen(path))
+
+
+def environment(*, interpret: bool, gpu: bool = False) -> dict[str, str]:
     """The whole environment of the fork server and its children; nothing else gets in.
 
-    One thread each; no GPU; all caches in the private tmp. `interpret`: Triton interprets.
+    One thread each; all caches in the private tmp. `interpret`: Triton interprets. `gpu`: the
+    devices that this process sees are seen; else none is.
     """
-    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    names = (*KEPT_VARIABLES, *KEPT_FOR_GPU) if gpu else KEPT_VARIABLES
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    devices = _FOR_GPU if gpu else {"CUDA_VISIBLE_DEVICES": ""}
     threads = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
     return {
         **kept,
@@ -87,11 +112,20 @@ def environment(*, interpret: bool) -> dict[str, str]:
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "USER": "job",
         "LOGNAME": "job",
-        "CUDA_VISIBLE_DEVICES": "",
+        **devices,
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large pages: forks cost half as much
     }
+
+
+_FOR_GPU = {
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    "CUDA_MODULE_LOADING": "LAZY",
+    # asking whether there is a GPU must not start the driver: after that a fork cannot use it
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+}
 
 
 def private_variables(tmp: str) -> dict[str, str]:
@@ -103,4 +137,5 @@ def private_variables(tmp: str) -> dict[str, str]:
         "TRITON_CACHE_DIR": f"{tmp}/cache/triton",
         "TRITON_HOME": f"{tmp}/home",
         "TORCHINDUCTOR_CACHE_DIR": f"{tmp}/cache/inductor",
+        "CUDA_CACHE_PATH": f"{tmp}/cache/cuda",
     }

@@ -25,7 +25,7 @@ from kernelsift.kernels.isolation.probing import probe_here
 from kernelsift.kernels.isolation.supervisor import Pipes, Task, kill_descendants, supervise
 
 LARGEST_MESSAGE = 1 << 18
-DESCRIPTORS = 4  # payload, result, output, report
+DESCRIPTORS = 5  # payload, result, output, report, and for some the messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class ForkServer:
         """`setting`: what `pool.py` sends first."""
         self._control = control
         self._visible = tuple(setting["visible"])
+        self._devices = tuple(setting["devices"])
         self._report = report_from(setting["report"])
         self._children: dict[int, _Child] = {}
         self._slot = 0
@@ -99,7 +100,7 @@ class ForkServer:
     def _fork(self, order: dict[str, Any], pipes: Pipes) -> int:
         self._slot += 1
         user = sandbox.job_user(self._slot) if self._report.other_user else None
-        place = sandbox.Place(self._visible, order["tmp"], user)
+        place = sandbox.Place(self._visible, order["tmp"], user, self._devices)
         task = Task(order["job"], Limits(**order["limits"]), place, self._report)
         if self._home >= 0:
             syscalls.unshare(syscalls.CLONE_NEWPID)
