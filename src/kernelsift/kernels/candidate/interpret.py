@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import inspect
 import random
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import triton
 import triton.language as tl
 from triton.runtime import interpreter
 
-from kernelsift.kernels.candidate import blockpointer, reduction
+from kernelsift.kernels.candidate import blockpointer, reduction, types_cache
 from kernelsift.kernels.candidate import builder as building
 from kernelsift.kernels.candidate.arguments import described, is_tensor, plain
 from kernelsift.kernels.candidate.launches import Controls, Launch, Log
@@ -278,7 +279,11 @@ def install(controls: Controls, note: Callable[[str], None] = lambda _what: None
     names["_patch_lang"] = machine.language.patch
     building.Builder.log = machine.log
     machine.builder.__class__ = building.Builder
+    # integers wrap, as on a GPU without debug; checking each sum takes a quarter of the time
+    options = machine.builder.options
+    machine.builder.options = dataclasses.replace(options, sanitize_overflow=False)
     reduction.install()
+    types_cache.install()
     _mend_constants()
     change: Callable[[Any, str, Any], None] = setattr
     change(interpreter.FunctionRewriter, "_compile_and_exec", _compile_rewritten)
