@@ -144,6 +144,24 @@ _NEUTRAL_ROOTS = (
 )
 
 
+_EXTERN = "torch._inductor.select_algorithm.extern_kernels."
+_GENERATED = {
+    "torch._C._cuda_getCurrentRawStream": "torch.cuda.current_stream",
+    "torch._C._dynamo.guards._empty_strided_cpu": "torch.empty_strided",
+    "torch._C._dynamo.guards._empty_strided_cuda": "torch.empty_strided",
+    "torch._C._dynamo.guards._reinterpret_tensor": "torch.as_strided",
+    "torch._C._dynamo.guards.assert_alignment": "torch.is_tensor",
+    "torch._C._dynamo.guards.copy_if_misaligned": "torch.contiguous",
+}
+
+
+def public_path(path: str) -> str:
+    """Return the public name of what TorchInductor's generated code takes from private modules."""
+    if path.startswith(_EXTERN):
+        return f"torch.{path.removeprefix(_EXTERN)}"
+    return _GENERATED.get(path, path)
+
+
 def torch_kind(path: str) -> tuple[Kind, str]:
     """Return (kind, group) of a resolved PyTorch function such as `torch.nn.functional.relu`."""
     last = path.rpartition(".")[2]

@@ -141,6 +141,7 @@ class Tensors(Expressions):
 
     def torch(self, path: str, ask: Ask) -> Value:
         """Return the result of a function or class of PyTorch."""
+        path = names.public_path(path)
         last = path.rpartition(".")[2]
         if layer := names.layer_kind(path):
             return _make_layer(layer, ask)
@@ -152,7 +153,7 @@ class Tensors(Expressions):
         kind, group = names.torch_kind(path)
         if kind == "compute":
             made = self.compute(ask.state, ask.node, (path, group, _route(path)), ask.every)
-            _into_out(ask)
+            _into_out(ask, made)
             return made
         return _neutral(path, ask.every) if kind == "neutral" else _moved(kind, last, ask)
 
@@ -219,7 +220,7 @@ class Tensors(Expressions):
         if base.tensor is not True and not base.things and kind[1] in _SOFT:
             return UNKNOWN
         made = self.compute(ask.state, ask.node, (name, kind[1], "method"), ask.every)
-        _into_out(ask)
+        _into_out(ask, made)
         if name.endswith("_") and not name.endswith("__"):
             self._overwritten(base, made.things, ask)
             return tensor(base.things | made.things)
@@ -235,9 +236,9 @@ def _route(path: str) -> str:
     return "hidden" if hidden else "plain"
 
 
-def _into_out(ask: Ask) -> None:
+def _into_out(ask: Ask, made: Value) -> None:
     for thing in all_things(ask.named.get("out", UNKNOWN)):
-        _change(ask.state, thing, things_of(*ask.named.values()))
+        _change(ask.state, thing, made.things)
 
 
 def _length(ask: Ask) -> Value:
