@@ -5,11 +5,13 @@ that ignores them. Buffers that every construction gives alike (masks, tables) d
 stay, and so do frozen parameters of that kind.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kernelsift.kernels.reference.reference_module import (
     Reference,
+    call,
     flatten,
     map_tensors,
     tensors_in,
@@ -27,24 +29,50 @@ def generator(seed: int) -> Any:
     return torch.Generator().manual_seed(seed % 2**63)
 
 
-def state_of(module: Any) -> State:
-    """Return every parameter and buffer by name; shared ones under each of their names."""
+def _own_tensors(module: Any) -> State:
     found = dict(module.named_parameters(remove_duplicate=False))
     found.update(module.named_buffers(remove_duplicate=False))
+    return found
+
+
+def state_of(module: Any) -> State:
+    """Return every parameter, buffer and plain tensor attribute (a hidden state) by name.
+
+    Shared ones come under each of their names.
+    """
+    found = _own_tensors(module) | {name: t for name, _, t in plain_tensors(module)}
     return {name: tensor.detach().clone() for name, tensor in found.items()}
 
 
 def load_state(module: Any, state: State) -> None:
-    """Copy the tensors into the module's own, in place."""
+    """Copy the tensors into the module's own, in place; plain attributes are set anew."""
     import torch
 
     with torch.no_grad():
-        targets = dict(module.named_parameters(remove_duplicate=False))
-        targets.update(module.named_buffers(remove_duplicate=False))
+        targets = _own_tensors(module)
         for name, tensor in state.items():
             target = targets.get(name)
             if target is not None:
                 target.copy_(tensor)
+        for name, owner, _ in list(plain_tensors(module)):
+            if name in state:
+                setattr(owner, name.rpartition(".")[2], state[name].clone())
+
+
+def plain_tensors(module: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield dotted name, owner and value of tensors that are neither parameter nor buffer."""
+    import torch
+
+    for prefix, owner in module.named_modules():
+        for name, value in vars(owner).items():
+            if isinstance(value, torch.Tensor) and value.layout == torch.strided:
+                yield f"{prefix}.{name}".lstrip("."), owner, value
+
+
+def start_over(module: Any, state: State, inputs: list[Any]) -> Any:
+    """Call the module with the state given: what earlier calls left behind plays no part."""
+    load_state(module, state)
+    return call(module, inputs)
 
 
 def random_state(module: Any, how: WeightSource, seed: int, fixed: frozenset[str]) -> State:
@@ -53,8 +81,7 @@ def random_state(module: Any, how: WeightSource, seed: int, fixed: frozenset[str
     learned = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     made: State = {}
     seen: dict[int, Any] = {}
-    tensors = dict(module.named_parameters(remove_duplicate=False))
-    tensors.update(module.named_buffers(remove_duplicate=False))
+    tensors = _own_tensors(module) | {name: t for name, _, t in plain_tensors(module)}
     for name, tensor in tensors.items():
         if id(tensor) not in seen:
             keep = name in fixed or how == "initial" or not _continuous(tensor)
@@ -111,16 +138,12 @@ def hidden_tensors(first: Any, second: Any) -> tuple[str, ...]:
     """Name plain attributes that hold random tensors: no state_dict carries them."""
     import torch
 
-    found = []
-    others = dict(second.named_modules())
-    for prefix, module in first.named_modules():
-        twin = others.get(prefix)
-        for name, value in vars(module).items():
-            if isinstance(value, torch.Tensor) and twin is not None:
-                other = vars(twin).get(name)
-                if isinstance(other, torch.Tensor) and not torch.equal(value, other):
-                    found.append(f"{prefix}.{name}".lstrip("."))
-    return tuple(found)
+    others = {name: value for name, _, value in plain_tensors(second)}
+    return tuple(
+        name
+        for name, _, value in plain_tensors(first)
+        if name in others and not torch.equal(value, others[name])
+    )
 
 
 @dataclass(slots=True)
