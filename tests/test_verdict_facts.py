@@ -17,6 +17,7 @@ from kernelsift.kernels.facts import (
     Finding,
     ProvenanceFacts,
     ReferenceRun,
+    Rounding,
     RunFacts,
     RunStatus,
     SanitizerFacts,
@@ -160,7 +161,8 @@ def test_work_of_pytorch_is_named():
     [
         ({"behaviour": BehaviourFacts(stale_on_new_contents=True)}, "K40", False),
         ({"behaviour": BehaviourFacts(late_call_differs=True)}, "K42", False),
-        ({"behaviour": BehaviourFacts(output_overwritten=True)}, "K45", True),
+        ({"behaviour": BehaviourFacts(output_overwritten=True)}, "K45", False),
+        ({"behaviour": BehaviourFacts(state_differs=True)}, "K31", False),
         ({"behaviour": BehaviourFacts(inputs_changed=True)}, "K35", False),
         ({"behaviour": BehaviourFacts(patched=("torch.allclose",))}, "K50", False),
         ({"behaviour": BehaviourFacts(threads_left=1)}, "K62", False),
@@ -174,6 +176,9 @@ def test_work_of_pytorch_is_named():
         ({"comparisons": (GOOD, case("differs", "shape", ratio=9.0))}, "K25", False),
         ({"comparisons": (GOOD, case("error", "layout", why="view"))}, "K36", True),
         ({"comparisons": (GOOD, case("imprecise", ratio=90.0))}, "K28", True),
+        ({"comparisons": (GOOD, case("differs", "stress", ratio=9.0))}, "K39", True),
+        ({"comparisons": (GOOD, case("differs", "stress", ratio=9e3))}, "K39", False),
+        ({"comparisons": (GOOD, case("nonfinite", "stress"))}, "K37", False),
     ],
 )
 def test_what_was_seen_becomes_a_finding(changes, finding, kept):
@@ -181,6 +186,33 @@ def test_what_was_seen_becomes_a_finding(changes, finding, kept):
     assert verdict.outcome == "correct"
     assert finding in {f.id for f in verdict.findings}
     assert verdict.keep is kept
+
+
+def test_lower_precision_is_a_bug_where_a_cast_was_seen():
+    rough = (GOOD, case("imprecise", ratio=90.0))
+    cast = Rounding(kernel="k", line=12, to="fp16")
+    verdict = decide(facts(comparisons=rough, provenance=provenance(rounded=(cast,))))
+    found = next(f for f in verdict.findings if f.id == "K28")
+    assert (found.severity, found.line, verdict.keep) == ("bug", 12, False)
+    exact = decide(facts(provenance=provenance(rounded=(cast,))))
+    assert "K28" not in {f.id for f in exact.findings}
+
+
+@pytest.mark.parametrize(("where", "finding"), [("idle_cases", "K27"), ("idle_modes", "K54")])
+def test_a_case_that_no_kernel_answers_is_no_work_of_kernels(where, finding):
+    verdict = decide(facts(provenance=provenance(**{where: ("zeros",)})))
+    assert finding in {f.id for f in verdict.findings if f.severity == "not-a-kernel"}
+    assert verdict.keep is False
+
+
+def test_a_lost_nan_counts_only_where_the_code_looks_for_nan():
+    lost = (GOOD, case("nonfinite", "nonfinite"))
+    assert decide(facts(comparisons=lost)).keep is True
+    looks = Finding(id="K37", severity="suspicious", line=9, evidence="x != x")
+    static = StaticSummary(parsed=True, kernels=1, findings=(looks,))
+    verdict = decide(facts(comparisons=lost, static=static))
+    assert ("K37", "bug") in {(f.id, f.severity) for f in verdict.findings}
+    assert verdict.keep is False
 
 
 def test_policy_changes_what_is_dropped_and_not_what_was_seen():

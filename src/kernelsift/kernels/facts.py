@@ -12,7 +12,9 @@ from kernelsift.kernels.reference.gate_facts import GateFacts
 from kernelsift.kernels.static.facts import StaticFacts
 from kernelsift.model import Frozen
 
-CaseGroup = Literal["nominal", "values", "stress", "shape", "literal-shape", "layout", "mode"]
+CaseGroup = Literal[
+    "nominal", "values", "stress", "shape", "literal-shape", "layout", "mode", "nonfinite"
+]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -100,6 +102,16 @@ class TorchOp(Frozen):
     """False for allocations, views, copies and casts of weights."""
 
 
+class Rounding(Frozen):
+    """Values that lost precision on the way: a cast to a narrower type."""
+
+    kernel: str
+    """Empty for a cast by PyTorch."""
+    line: int | None = None
+    to: str
+    """The narrower type, as Triton names it."""
+
+
 class ProvenanceFacts(Frozen):
     """Who made the answer: the kernels or PyTorch."""
 
@@ -116,6 +128,12 @@ class ProvenanceFacts(Frozen):
     torch_ops: tuple[TorchOp, ...] = ()
     torch_share: Share | None = None
     """Share of the reference's work (FLOPs, else bytes) that PyTorch did in the candidate."""
+    rounded: tuple[Rounding, ...] = ()
+    """Casts to half precision or less, where inputs and answers of the reference have none."""
+    idle_cases: tuple[str, ...] = ()
+    """Cases of the nominal shapes that were answered without any launch, though others launch."""
+    idle_modes: tuple[str, ...] = ()
+    """The same for cases in another mode: training, or with gradients."""
 
 
 class Access(Frozen):
@@ -163,12 +181,17 @@ class CompileFacts(Frozen):
 
     kernel: str
     target: str
+    signature: str = ""
+    """Types, compile-time values and options, in words: what was compiled."""
     status: Literal["ok", "error", "timeout", "not-run"]
     why: str = ""
     shared_bytes: Count | None = None
     shared_limit: Count | None = None
+    """Bytes that one block can have on the target."""
     registers: Count | None = None
+    """Of one thread."""
     spills: Count | None = None
+    """Bytes of local memory of one thread: what did not fit into registers."""
     tensor_cores: bool | None = None
 
 

@@ -26,6 +26,8 @@ _GROUP: dict[CaseGroup, tuple[str, Severity]] = {
 }
 """What a wrong answer in a group of cases that is not decisive amounts to."""
 _SHOWN = 3
+_FAR = 1000.0
+"""Errors of so many bounds are no question of rounding: 1 % of the value, 0.1 % of the largest."""
 
 
 def dynamic_findings(
@@ -33,6 +35,7 @@ def dynamic_findings(
 ) -> Iterator[Finding]:
     """Yield the findings of comparison, provenance, sanitizers, behaviour and compilation."""
     yield from _comparisons(facts, decisive)
+    yield from _hidden(facts)
     if facts.provenance is not None:
         yield from _provenance(facts.provenance, work)
     if facts.sanitizer is not None:
@@ -76,15 +79,48 @@ def _comparisons(facts: VerifyFacts, decisive: frozenset[CaseGroup]) -> Iterator
         cases = [c for c in facts.comparisons if c.group == group]
         if group not in decisive and not gaps:
             if wrong := [c for c in cases if c.status in _WRONG]:
-                yield _finding(code, severity, f"wrong answer in {_names(wrong)}")
+                yield _wrong(group, wrong, code, severity)
             if torn := [c for c in cases if c.status == "structure"]:
                 yield _finding(code, severity, f"{torn[0].case}: {torn[0].why}")
             if raised := [c for c in cases if c.status == "error"]:
                 yield _finding(code, "suspicious", f"raises in {_names(raised)}: {raised[0].why}")
     if rough := [c for c in facts.comparisons if c.status == "imprecise"]:
-        worst = max(c.ratio or 0.0 for c in rough)
-        text = f"error {worst:.3g} times the bound, as of lower precision, in {_names(rough)}"
-        yield _finding("K28", "suspicious", text)
+        yield _imprecise(facts, rough, decisive)
+
+
+def _wrong(group: CaseGroup, wrong: list[Comparison], code: str, severity: Severity) -> Finding:
+    """A wrong answer outside the decisive groups; large values are worse where it is far off."""
+    if group == "stress" and (broken := [c for c in wrong if c.status == "nonfinite"]):
+        text = f"not finite where the reference is, or the other way round, in {_names(broken)}"
+        return _finding("K37", "bug", text)
+    if group == "stress" and (far := [c for c in wrong if (c.ratio or 0.0) > _FAR]):
+        worst = max(c.ratio or 0.0 for c in far)
+        return _finding(code, "bug", f"error {worst:.3g} times the bound in {_names(far)}")
+    return _finding(code, severity, f"wrong answer in {_names(wrong)}")
+
+
+def _hidden(facts: VerifyFacts) -> Iterator[Finding]:
+    """Code that looks at NaN, and answers that lose it.
+
+    Either alone says little: `tl.maximum` loses NaN, and code may look at it for good reasons.
+    """
+    lost = [c for c in facts.comparisons if c.group == "nonfinite" and c.status == "nonfinite"]
+    line = next((f.line for f in facts.static.findings if f.id == "K37"), None)
+    if lost and line is not None and not facts.run.interpreter_gaps:
+        yield _finding("K37", "bug", "NaN or infinity of the input is hidden", line)
+
+
+def _imprecise(
+    facts: VerifyFacts, rough: list[Comparison], decisive: frozenset[CaseGroup]
+) -> Finding:
+    """An error of lower precision: a bug where a cast that nobody asked for was seen."""
+    worst = max(c.ratio or 0.0 for c in rough)
+    text = f"error {worst:.3g} times the bound, as of lower precision, in {_names(rough)}"
+    casts = facts.provenance.rounded if facts.provenance else ()
+    if not casts or not any(c.group in decisive for c in rough):
+        return _finding("K28", "suspicious", text)
+    where = casts[0].kernel or "PyTorch"
+    return _finding("K28", "bug", f"{text}; {where} casts to {casts[0].to}", casts[0].line)
 
 
 def _names(cases: list[Comparison]) -> str:
@@ -96,6 +132,12 @@ def _provenance(seen: ProvenanceFacts, work: str) -> Iterator[Finding]:
     if not seen.launches:
         yield _finding("K02", "not-a-kernel", "no kernel was launched")
         return
+    if seen.idle_cases:
+        names = ", ".join(seen.idle_cases[:_SHOWN])
+        yield _finding("K27", "not-a-kernel", f"no kernel is launched for the values of {names}")
+    if seen.idle_modes:
+        names = ", ".join(seen.idle_modes)
+        yield _finding("K54", "not-a-kernel", f"no kernel is launched in the cases {names}")
     if seen.ablation_noop == "right":
         yield _finding(
             "K04", "not-a-kernel", "the answer is right although no launch does anything"
@@ -139,7 +181,7 @@ def _behaviour(seen: BehaviourFacts) -> Iterator[Finding]:
         (seen.stale_on_new_contents, "K40", "hard", "same tensors, new contents, old answer"),
         (seen.repeat_differs, "K41", "hard", "the same call gives another answer"),
         (seen.late_call_differs, "K42", "hard", "a later call gives a wrong answer"),
-        (seen.output_overwritten, "K45", "suspicious", "a later call changed an earlier answer"),
+        (seen.output_overwritten, "K45", "bug", "a later call changed an earlier answer"),
         (seen.inputs_changed, "K35", "bug", "an input was changed, which the reference does not"),
         (seen.state_differs, "K31", "bug", "buffers after the call are not the reference's"),
         (seen.subclassed_output, "K61", "hard", "the answer is no plain tensor"),

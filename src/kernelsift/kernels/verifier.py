@@ -9,6 +9,7 @@ from platform import python_version
 from typing import Any
 
 from kernelsift.kernels import wire
+from kernelsift.kernels.candidate import candidate_evidence as evidence
 from kernelsift.kernels.candidate import candidate_result as read
 from kernelsift.kernels.candidate.candidate_plan import payload_for
 from kernelsift.kernels.facts import (
@@ -240,12 +241,14 @@ def _measured(
     read.believe_skips(result, reference, child.cpu_seconds, budget)
     tf32 = read.uses_tf32(result)
     compared = read.comparisons(result, reference, tf32=tf32)
+    provenance = read.provenance(result, reference, tf32=tf32)
+    behaviour = read.behaviour(result, reference, tf32=tf32)
     return {
         "run": read.run_facts(child, result, compared),
         "comparisons": compared,
-        "provenance": read.provenance(result, reference, tf32=tf32),
+        "provenance": evidence.with_casts_and_idle(provenance, result, reference),
         "sanitizer": read.sanitizer(result, reference, tf32=tf32),
-        "behaviour": read.behaviour(result, reference, tf32=tf32),
+        "behaviour": evidence.with_state(behaviour, result, reference),
     }
 
 

@@ -280,7 +280,8 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
         """Matrix product as tensor cores do it: TF32 inputs, sums in the accumulator's type."""
         left, right = a.data, b.data
         inner = left.shape[-1]
-        self.log.work["dot_flops"] += 2 * inner * math.prod(d.data.shape)
+        flops = 2 * inner * math.prod(d.data.shape)
+        self.log.work["dot_flops"] += flops
         if left.dtype.kind != "f" or right.dtype.kind != "f":
             if a.dtype.is_int():
                 exact = np.matmul(left.astype(np.float64), right.astype(np.float64))
@@ -290,6 +291,7 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
             return Handle(np.matmul(left, right) + d.data, d.dtype.scalar)
         rounds = self.log.controls.tf32 and input_precision == _TF32
         if rounds and a.dtype.scalar == tl.float32:
+            self.log.work["tf32_flops"] += flops
             left, right = to_tf32(left), to_tf32(right)
         product = np.matmul(
             left.astype(np.float32, copy=False), right.astype(np.float32, copy=False)
@@ -304,12 +306,14 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
     def cast_impl(self, src: Any, dst_type: Any) -> Any:
         """Conversion between numeric types."""
         target = dst_type.scalar
+        self.log.rounded(src.dtype.scalar.name, target.name)
         data = src.data.astype(numpy_type(dst_type))
         return Handle(to_bf16(data) if target == BF16 else data, target)
 
     def create_fp_to_fp(self, src: Any, dst_type: Any, rounding_mode: Any) -> Any:
         """Conversion between float types."""
         source, target = src.dtype.scalar, dst_type.scalar
+        self.log.rounded(source.name, target.name)
         data = convert_float(src.data, source, target, rounding_mode)
         return Handle(data.view(numpy_type(dst_type)), target)
 

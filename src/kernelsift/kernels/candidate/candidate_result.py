@@ -123,7 +123,7 @@ def run_facts(
 def uses_tf32(result: CandidateResult) -> bool:
     """Whether a kernel multiplied fp32 matrices with TF32 inputs, as a GPU does by default."""
     facts = [frame.get("facts") or {} for frame in result.outputs.values()]
-    return any((f.get("work") or {}).get("dot_flops") for f in facts)
+    return any((f.get("work") or {}).get("tf32_flops") for f in facts)
 
 
 def provenance(

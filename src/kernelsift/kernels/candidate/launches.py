@@ -7,12 +7,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels.candidate.memory import Memory
+from kernelsift.kernels.candidate.words import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_LAUNCHES = 256
 MAX_PLACES = 64
+NARROW = frozenset(words("fp16 bf16 fp8e4nv fp8e5 fp8e4b8 fp8e4b15 fp8e5b16"))
+"""Float types with at most 10 bits of mantissa."""
+WIDE = frozenset(("fp32", "fp64"))
+WORK = ("float_ops", "dot_flops", "tf32_flops", "loaded_bytes", "stored_bytes")
+"""What is counted; `tf32_flops` are those of `dot_flops` whose inputs were rounded to TF32."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -89,7 +95,7 @@ class Log:
         self.launches: dict[tuple[Any, ...], Launch] = {}
         self.total = 0
         self.programs = 0
-        self.work = {"float_ops": 0, "dot_flops": 0, "loaded_bytes": 0, "stored_bytes": 0}
+        self.work = dict.fromkeys(WORK, 0)
         self.places: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
         self.accesses: list[Access] = []
         self.accessed = 0
@@ -121,6 +127,11 @@ class Log:
             found[key]["count"] += count
         elif len(found) < MAX_PLACES:
             found[key] = {"kernel": self.kernel, "count": count, **details}
+
+    def rounded(self, source: str, target: str) -> None:
+        """Count a cast from a wide float type to a narrow one; both by Triton's names."""
+        if target in NARROW and source in WIDE:
+            self.place("rounded", 1, line=self.line(), access=target)
 
     def found(self, kind: str) -> list[dict[str, Any]]:
         """The findings of one kind."""

@@ -139,6 +139,8 @@ class Ledger(TorchDispatchMode):  # type: ignore[misc]
             self._allocate(func, outputs)
         else:
             self._account(func, kind, (args, kwargs, out))
+            if func.overloadpacket.__name__ == "_to_copy":
+                self._note_rounding(list(tensors_in(args)), outputs)
             if kind != "view":
                 self._follow(func, kind, list(tensors_in((args, kwargs))), outputs)
         return out
@@ -171,6 +173,14 @@ class Ledger(TorchDispatchMode):  # type: ignore[misc]
         entry["bytes"] += sum(tensor.numel() * tensor.element_size() for tensor in touched)
         if kind == "compute":
             entry["flops"] += _flops(func, call) or numel
+
+    def _note_rounding(self, given: list[Any], outputs: list[Any]) -> None:
+        """A cast by torch from a wide float type to half precision or less."""
+        for old, new in zip(given, outputs, strict=False):
+            narrow = new.dtype.is_floating_point and new.dtype.itemsize <= 2
+            if narrow and old.dtype in {torch.float32, torch.float64}:
+                name = str(new.dtype).removeprefix("torch.")
+                self.log.place("rounded", 1, kernel="", line=self.log.line(), access=name)
 
     def _follow(self, func: Any, kind: str, given: list[Any], outputs: list[Any]) -> None:
         """Move the marks 'written by a kernel' and 'derived from one' to what was written."""

@@ -115,6 +115,7 @@ class Runner(Caller):
             "races": log.found("races"),
             "uninitialised": log.found("uninitialised"),
             "masked_undefined": log.found("masked"),
+            "rounded": log.found("rounded"),
             "shim": dict(self.note.used),
             "sanitized": self.controls.sanitize,
         }

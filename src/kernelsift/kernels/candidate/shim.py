@@ -162,7 +162,7 @@ def _patch_queries(note: Notes) -> None:
     }
     for name, value in answers.items():
         setattr(torch.cuda, name, _constant(note, f"torch.cuda.{name}", value))
-    for name in ("device", "stream", "Stream", "Event", "device_of", "CUDAGraph", "graph"):
+    for name in words("device stream Stream Event device_of CUDAGraph graph _DeviceGuard"):
         setattr(torch.cuda, name, _Nothing)
     for name in ("range_push", "range_pop", "mark", "range"):
         with contextlib.suppress(AttributeError):
@@ -223,6 +223,16 @@ def _patch_escapes(note: Notes) -> None:
         setattr(tensor, name, leaving)
 
 
+def _patch_compile(note: Notes) -> None:
+    """Functions given to torch.compile run as they are, where their operators can be seen."""
+
+    def compiled(model: Any = None, **_options: Any) -> Any:
+        note("torch.compile")
+        return model if model is not None else lambda function: function
+
+    torch.compile = compiled
+
+
 def _patch_autocast(note: Notes) -> None:
     """Mixed precision regions of the GPU do nothing here."""
 
@@ -245,6 +255,7 @@ def install(note: Notes) -> CpuDevices:
     _patch_queries(note)
     _patch_tensors(note)
     _patch_autocast(note)
+    _patch_compile(note)
     torch.Generator = _generator_class()
     return CpuDevices(note)
 

@@ -33,7 +33,18 @@ def _changes(source: Any) -> list[tuple[str, CaseGroup, Change, bool]]:
         ("ties", "values", lambda t: (t * 2).round() / 2, False),
         ("ones", "values", torch.ones_like, True),
         ("offset", "stress", lambda t: t + OFFSET, False),
+        ("nonfinite", "nonfinite", _with_nonfinite, True),
     ]
+
+
+def _with_nonfinite(tensor: Any) -> Any:
+    """One NaN and one infinity among the values, apart from each other."""
+    if tensor.numel() < 3:
+        return tensor
+    changed = tensor.clone()
+    flat = changed.view(-1)
+    flat[flat.numel() // 3], flat[2 * flat.numel() // 3] = float("nan"), float("inf")
+    return changed
 
 
 def value_recipes(prepared: "Prepared", options: CaseOptions) -> list[Recipe]:
@@ -43,7 +54,7 @@ def value_recipes(prepared: "Prepared", options: CaseOptions) -> list[Recipe]:
         Recipe(
             name,
             group,
-            _changed(prepared, change, options.seed + 51 + number),
+            _changed(prepared, change, options.seed + 51 + number, any_answer=group == "nonfinite"),
             may_be_flat=flat,
         )
         for number, (name, group, change, flat) in enumerate(_changes(source))
@@ -52,8 +63,13 @@ def value_recipes(prepared: "Prepared", options: CaseOptions) -> list[Recipe]:
     return [*made[:3], layout, *made[3:]]
 
 
-def _changed(prepared: "Prepared", change: Change, seed: int) -> Callable[[], list[Any] | None]:
-    """Change all floating tensors; where the reference refuses that, only those that may vary."""
+def _changed(
+    prepared: "Prepared", change: Change, seed: int, *, any_answer: bool = False
+) -> Callable[[], list[Any] | None]:
+    """Change all floating tensors; where the reference refuses that, only those that may vary.
+
+    It refuses by an error or, unless `any_answer`, by an answer that is not finite.
+    """
 
     def make() -> list[Any] | None:
         for positions in (None, prepared.maker.randn):
@@ -61,7 +77,7 @@ def _changed(prepared: "Prepared", change: Change, seed: int) -> Callable[[], li
             if inputs is None:
                 return None
             try:
-                if finite(call(prepared.module, inputs)):
+                if any_answer or finite(call(prepared.module, inputs)):
                     return inputs
             except Exception:  # noqa: BLE001, S112 -- foreign code raises anything
                 continue
