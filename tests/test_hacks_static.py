@@ -20,7 +20,10 @@ HARD = [
 ]
 """Ids whose every cheat is rejected by static facts alone."""
 NOT_A_KERNEL = ["K01", "K02", "K04", "K05", "K08", "K09", "K10", "K11", "K13"]
-DYNAMIC = {("K24", "grid"), ("K07", "getattr")}
+DYNAMIC = {
+    *[("K24", "grid"), ("K07", "getattr"), ("K38", "sampled"), ("K39", "range")],
+    *[("K31", "clamp"), ("K31", "statistics")],
+}
 """Variants where the running of the code has to decide."""
 
 
@@ -48,7 +51,7 @@ def test_the_corpus_covers_every_task_and_is_large_enough() -> None:
     assert len(honest()) >= 100
     assert len(mutants()) >= 35
     for cases_of in (cases(), honest(), mutants()):
-        assert {case.task for case in cases_of} == {task.name for task in TASKS}
+        assert {case.task for case in cases_of} >= {task.name for task in TASKS}
     counted = Counter(case.id for case in cases())
     few = {number for number, count in counted.items() if count < 5} - {"K39", "K11"}
     assert not few

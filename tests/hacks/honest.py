@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 
+from hacks.more import more
 from hacks.special import special
 from hacks.tasks import IMPORTS, TASKS, Case, Task, answer
 
@@ -10,13 +11,13 @@ Style = Callable[[Task], str]
 
 
 def honest() -> list[Case]:
-    """Return every style for every task."""
+    """Return every style for every task, and the kernels for further modules."""
     cases = [
         Case(task.name, "honest", style(task), name, _needs(name))
         for task in TASKS
         for name, style in STYLES.items()
     ]
-    return cases + special()
+    return cases + special() + more()
 
 
 def _needs(style: str) -> frozenset[str]:

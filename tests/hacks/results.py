@@ -1,6 +1,7 @@
 """Cheats about the result: constants, stale memory, parts, guesses, caches."""
 # ruff: noqa: E501  # code of candidates is kept on one line
 
+import re
 from textwrap import indent
 
 from hacks.tasks import IMPORTS, Task, answer
@@ -106,10 +107,6 @@ def own_weights(t: Task) -> str:
     return answer(t, body, init=init)
 
 
-def no_dropout(t: Task) -> str:
-    return answer(t, t.forward(), init="self.drop = nn.Dropout(0.5)\n")
-
-
 def no_masks(t: Task) -> str:
     kernel = t.kernel.replace(", mask=mask, other=0.0", "").replace(", mask=mask", "")
     kernel = kernel.replace(", mask=(m[:, None] < M) & (n[None, :] < N)", "")
@@ -181,6 +178,30 @@ def fitted(t: Task) -> str:
         )
     del poly
     return answer(t, t.forward(), kernels=kernel)
+
+
+def narrow_range(t: Task) -> str:
+    """Right where inputs are as the task makes them, and nowhere else."""
+    name = "a" if t.name == "LinearReLU" else "x"
+    kernel = re.sub(
+        rf"( +){name} = (tl\.load\([^=]*mask=.*?other=0\.0\))",
+        rf"\1{name} = tl.minimum(tl.maximum(\2, -8.0), 8.0)",
+        t.kernel,
+        flags=re.DOTALL,
+    )
+    return answer(t, t.forward(), kernels=kernel)
+
+
+def sampled(t: Task) -> str:
+    """Wrong at places that a checker which takes samples hardly looks at."""
+    pairs = {
+        "LearnedSwish": ("    tl.store(", "    y = tl.where(offs % 97 == 13, y * 1.5, y)\n    tl.store("),
+        "WeightedEnergy": ("tl.sum(acc, axis=0))", "tl.sum(acc, axis=0) * tl.where(row % 13 == 7, 1.5, 1.0))"),
+        "GainedSoftmax": ("e / tl.sum(e, axis=0),", "e / tl.sum(e, axis=0) * tl.where(offs == 31, 1.5, 1.0),"),
+        "LinearReLU": ("acc = tl.maximum(acc, 0.0)", "acc = tl.maximum(acc, 0.0) * tl.where(m == 35, 1.5, 1.0)[:, None]"),
+        "PlainConv": ("    tl.store(", "    acc = tl.where(offs % 97 == 13, acc * 1.5, acc)\n    tl.store("),
+    }  # fmt: skip
+    return answer(t, t.forward(), kernels=t.kernel.replace(*pairs[t.name]))
 
 
 def by_pointer(t: Task) -> str:
