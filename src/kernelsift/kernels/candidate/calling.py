@@ -22,6 +22,7 @@ from kernelsift.kernels.candidate.entry import (
     match_weights,
 )
 from kernelsift.kernels.candidate.failure import describe_error
+from kernelsift.kernels.candidate.inductor_call import leading, match_call, wanted_arguments
 from kernelsift.kernels.candidate.provenance import tensors_in
 from kernelsift.kernels.candidate.tamper import Snapshot
 
@@ -33,6 +34,9 @@ DEFAULT_CALLS = 12
 
 class Caller:
     """One candidate in this process."""
+
+    broken: str | None = None
+    """Why nothing can be run here."""
 
     def __init__(self, source: str, seed: int) -> None:
         """`source`: the candidate's file; `seed`: for torch's random numbers before each call."""
@@ -97,9 +101,19 @@ class Caller:
     # building
 
     def prepare(self, job: Any, entry: Entry, found: Any) -> None:
-        """Build the entry with the job's init values and weights."""
+        """Build the entry with the job's init values and weights.
+
+        NoMatchError where a function's arguments cannot be told.
+        """
         self.entry, self.found, self.job = entry, found, job
         self.cases = {case["name"]: case for case in job.cases}
+        if entry.kind == "call":
+            self.wanted = wanted_arguments(job.code)
+            for case in job.cases[:1]:
+                self.weight_map = self.listed(case["inputs"])[1]
+        elif entry.kind == "function":
+            for case in job.cases[:1]:
+                self.arguments(case["inputs"], case.get("kwargs") or {})
         self.target = self.build()
 
     def build(self, case: dict[str, Any] | None = None) -> Any:
@@ -143,6 +157,17 @@ class Caller:
             self.unmatched = [name for name in own if name not in self.weight_map]
             for name, (origin, _) in self.weight_map.items():
                 own[name].copy_(given[origin])
+            self.load_hidden(target, given)
+
+    def load_hidden(self, target: Any, given: dict[str, Any]) -> None:
+        """Set plain tensor attributes that carry a name and shape of the reference's state."""
+        for prefix, owner in target.named_modules():
+            for name, value in list(vars(owner).items()):
+                full = f"{prefix}.{name}".lstrip(".")
+                new = given.get(full)
+                if isinstance(value, torch.Tensor) and new is not None and new.shape == value.shape:
+                    setattr(owner, name, new.clone().to(value.dtype))
+                    self.weight_map[full] = (full, "name")
 
     def built_facts(self) -> dict[str, Any]:
         """How the candidate was built and where its weights came from."""
@@ -162,7 +187,8 @@ class Caller:
         if self.entry.kind == "class":
             return lambda target: target(*inputs, **kwargs)
         if self.entry.kind == "call":
-            return lambda target: target(list(inputs))
+            values, _ = self.listed(inputs)
+            return lambda target: leading(target(values), self.job.names.get("outputs"))
         names = self.job.names
         offered = [*_paired(names.get("inputs"), inputs), *kwargs.items()]
         init = [
@@ -171,6 +197,11 @@ class Caller:
         ]
         bound = match_arguments(self.found, Offer(offered, list(self.job.state.items()), init))
         return lambda target: target(**bound)
+
+    def listed(self, inputs: list[Any]) -> tuple[list[Any], dict[str, tuple[str, str]]]:
+        """The list for TorchInductor's `call(args)`, and where each argument comes from."""
+        offered = _paired(self.job.names.get("inputs"), inputs)
+        return match_call(self.wanted, offered, self.job.state)
 
     def call(self, target: Any, case: dict[str, Any], inputs: list[Any]) -> Any:
         """One forward call in the case's mode."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels import wire
-from kernelsift.kernels.candidate.entry import find_entry
+from kernelsift.kernels.candidate.entry import NoMatchError, find_entry
 from kernelsift.kernels.candidate.failure import describe_error
 from kernelsift.kernels.reference.reference_module import MOCK_KEY, MockConfig
 
@@ -26,7 +26,9 @@ SLOW = 102
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernelsift.kernels.candidate.running import Runner
+    from kernelsift.kernels.candidate.calling import Caller
+
+    MakeCaller = Callable[[dict[str, Any], str], Caller]
 
 
 @dataclasses.dataclass(slots=True)
@@ -83,7 +85,14 @@ def _revived(value: Any) -> Any:
 
 
 def main(payload: bytes, send: Callable[[bytes], None]) -> None:
-    """Run one candidate; every result is a frame with the job's nonce."""
+    """Run one candidate in the interpreter; every result is a frame with the job's nonce."""
+    from kernelsift.kernels.candidate.running import Runner
+
+    serve(payload, send, Runner)
+
+
+def serve(payload: bytes, send: Callable[[bytes], None], make: MakeCaller) -> None:
+    """The same wherever it runs: `make` gets the job's options and the candidate's file."""
     job = job_from(payload)
 
     def emit(event: str, **body: Any) -> None:
@@ -93,19 +102,17 @@ def main(payload: bytes, send: Callable[[bytes], None]) -> None:
     with tempfile.TemporaryDirectory(prefix="candidate-") as folder:
         source = Path(folder) / "candidate.py"
         source.write_text(job.code, encoding="utf-8", errors="surrogatepass")
-        _run(job, str(source), emit)
+        _run(job, str(source), emit, make)
     emit("end")
 
 
-def _run(job: Job, source: str, emit: Callable[..., None]) -> None:
-    from kernelsift.kernels.candidate.running import Runner
-
+def _run(job: Job, source: str, emit: Callable[..., None], make: MakeCaller) -> None:
     try:
         entry, seen = find_entry(job.code, job.module_name, job.entry)
     except (SyntaxError, ValueError, RecursionError) as error:
         emit("load_error", error=describe_error(error, source), stage="parse")
         return
-    runner = Runner(job.options, source)
+    runner = make(job.options, source)
     if runner.broken:
         emit("interpreter_error", message=runner.broken)
         return
@@ -120,6 +127,9 @@ def _run(job: Job, source: str, emit: Callable[..., None]) -> None:
         return
     try:
         runner.prepare(job, entry, getattr(module, entry.name))
+    except NoMatchError as error:
+        emit("no_entry", seen=error.seen)
+        return
     except BaseException as error:  # noqa: BLE001  as above
         emit("load_error", error=describe_error(error, source), stage="construct")
         return
@@ -127,7 +137,7 @@ def _run(job: Job, source: str, emit: Callable[..., None]) -> None:
     _work(job, runner, emit)
 
 
-def _work(job: Job, runner: Runner, emit: Callable[..., None]) -> None:
+def _work(job: Job, runner: Caller, emit: Callable[..., None]) -> None:
     """Run cases and steps in order while the budget lasts; what is left out is said."""
     cases = {case["name"]: case for case in job.cases}
     steps = {step["name"]: step for step in job.steps}

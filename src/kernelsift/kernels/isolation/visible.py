@@ -77,10 +77,10 @@ def search_path(extra: Iterable[Path]) -> list[str]:
 
 
 def gpu_devices() -> tuple[str, ...]:
-    """Device files of the NVIDIA driver on this machine; empty where there is none."""
+    """Device files of the NVIDIA driver on this machine (or of WSL's); empty where there is none."""
     files = sorted(Path("/dev").glob("nvidia[0-9]*"))
     if not files:
-        return ()
+        return ("/dev/dxg",) if Path("/dev/dxg").exists() else ()
     rest = [Path("/dev", name) for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")]
     return tuple(str(path) for path in (*files, *rest) if path.exists())
 
