@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kernelsift.kernels.catalog import Severity
+from kernelsift.kernels.gpu.gpu_facts import GpuFacts, Interval
 from kernelsift.kernels.reference.gate_facts import GateFacts
 from kernelsift.kernels.static.facts import StaticFacts
 from kernelsift.model import Frozen
@@ -201,7 +202,7 @@ class RunFacts(Frozen):
     status: RunStatus
     entry: str | None = None
     entry_kind: str | None = None
-    weight_map: Literal["by-name", "by-shape", "partial", "none"] | None = None
+    weight_map: Literal["by-name", "by-shape", "by-order", "partial", "none"] | None = None
     why: str = ""
     line: int | None = None
     interpreter_gaps: tuple[str, ...] = ()
@@ -275,7 +276,15 @@ class VerifyFacts(Frozen):
     sanitizer: SanitizerFacts | None = None
     behaviour: BehaviourFacts | None = None
     compiled: tuple[CompileFacts, ...] = ()
+    gpu: GpuFacts | None = None
+    """None: no GPU was asked for."""
     device: Literal["cpu", "cuda"] = "cpu"
+    """Where the answers come from that were compared."""
     sandbox: str = ""
     timings: tuple[Timing, ...] = ()
     versions: Versions | None = None
+
+    @property
+    def speedup(self) -> Interval | None:
+        """How many times faster than the reference a GPU ran it; None where nothing is claimed."""
+        return self.gpu.timing.speedup if self.gpu and self.gpu.timing else None

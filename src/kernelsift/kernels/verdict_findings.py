@@ -13,6 +13,7 @@ from kernelsift.kernels.facts import (
     SanitizerFacts,
     VerifyFacts,
 )
+from kernelsift.kernels.gpu.timing_findings import gpu_findings
 
 _WRONG = frozenset({"differs", "nonfinite"})
 _GROUP: dict[CaseGroup, tuple[str, Severity]] = {
@@ -42,6 +43,8 @@ def dynamic_findings(
         yield from _sanitizer(facts.sanitizer)
     if facts.behaviour is not None:
         yield from _behaviour(facts.behaviour)
+    if facts.gpu is not None:
+        yield from gpu_findings(facts.gpu)
     for compiled in facts.compiled:
         limit, used = compiled.shared_limit, compiled.shared_bytes
         if limit is not None and used is not None and used > limit:
