@@ -94,11 +94,28 @@ def test_randomness_state_and_mutation_are_seen():
     assert (dropout.deterministic, dropout.train_random) == (True, True)
     noise = gate_module(module("return x + torch.randn_like(x)"), "Task")
     assert noise.deterministic is False
+    asleep = module(
+        "return x + self.w * torch.randn_like(x)", "self.w = nn.Parameter(torch.zeros(1))"
+    )
+    assert gate_module(asleep, "Task").deterministic is False
     batch_norm = gate_module(module("return self.n(x)", "self.n = nn.BatchNorm2d(4)"), "Task")
     assert (batch_norm.train_differs, batch_norm.train_stateful) == (True, True)
     assert gate_module(module("return x.add_(1) * 2"), "Task").mutates_inputs
     counting = module("self.n += 1; return x * self.n", "self.register_buffer('n', torch.zeros(1))")
     assert gate_module(counting, "Task").stateful
+
+
+def test_a_module_that_leaves_on_some_inputs_is_measured_as_far_as_it_goes():
+    leaves = "\n        if bool((x < 0).any()): raise SystemExit(3)\n        return torch.sin(x)"
+    facts = gate_module(module(leaves), "Task")
+    assert facts.runs
+    assert (facts.finite_randn, facts.input_source) == (None, "own")
+    fails_at_other_weights = module(
+        "\n        if float(self.w) != 1: raise RuntimeError('no')\n        return x * self.w",
+        "self.w = nn.Parameter(torch.ones(()))",
+    )
+    facts = gate_module(fails_at_other_weights, "Task")
+    assert (facts.runs, facts.weight_source) == (True, "initial")
 
 
 def test_unused_inputs_and_parameters_are_named():

@@ -46,6 +46,13 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def text_digest(text: str) -> str:
+    """Return 32 hex characters for a program's text; empty for an empty one."""
+    if not text:
+        return ""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """The small part of a sample: what selecting stages decide on. No text."""

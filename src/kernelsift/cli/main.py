@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import click
 
 from kernelsift.cli import commands, console
+from kernelsift.cli.gate import gate
 from kernelsift.errors import KernelsiftError
 
 INTERRUPTED = 130
@@ -39,6 +40,7 @@ for _command in (
     commands.export,
     commands.publish,
     commands.verify_file,
+    gate,
     commands.status,
     commands.estimate,
     commands.why,

@@ -60,7 +60,9 @@ def require_columns(columns: Collection[str], kind: Kind, name: str) -> None:
     needed = {"prompt", "completion", "reward"}
     if kind == "modules":
         missing = (
-            set() if traced or {"python_code", "info", "task_data"} & have else {"python_code"}
+            set()
+            if traced or {"python_code", "info", "task_data", "code"} & have
+            else {"python_code"}
         )
     elif traced or ("messages" in have and {"reward", "rewards"} & have):
         missing = set()

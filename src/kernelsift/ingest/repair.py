@@ -36,18 +36,26 @@ def repair(data: dict[str, Any]) -> dict[str, Any] | Unusable:
 def shape_module(data: dict[str, Any]) -> dict[str, Any] | Unusable:
     """Return the row with the columns of the module schema, or why it cannot be used.
 
-    What the row itself lacks is taken from its `info`; only `python_code` must be there.
+    What the row itself lacks is taken from its `info`; only `python_code` must be there, which
+    KernelBench calls `code`.
     """
     try:
         info = _info(data.get("info"))
     except RefusedError as refused:
         return Unusable(str(refused))
     known = {name: _first(data.get(name), info.get(name)) for name in MODULE_COLUMNS}
+    if known["python_code"] is None and _defines_inputs(data.get("code")):
+        known["python_code"] = data["code"]
     code = known["python_code"]
     if not isinstance(code, str) or not code.strip():
         what = "is empty" if code is None or isinstance(code, str) else "is not text"
-        return Unusable(f"python_code {what}: a task prompt is written from a module's source")
+        return Unusable(f"python_code {what}: the source of a PyTorch module is needed")
     return known | {key: value for key, value in data.items() if key not in known}
+
+
+def _defines_inputs(code: object) -> bool:
+    """Tell a module in the style of KernelBench from any other text that a column `code` holds."""
+    return isinstance(code, str) and "def get_inputs" in code
 
 
 def _first(*values: object) -> object:

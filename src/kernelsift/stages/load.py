@@ -18,7 +18,7 @@ from kernelsift.config import SAMPLE, Load
 from kernelsift.errors import DataError, RunError
 from kernelsift.files import replacing
 from kernelsift.ingest import BadRow, Row, Source, open_source
-from kernelsift.model import Tally
+from kernelsift.model import Tally, text_digest
 from kernelsift.progress import Progress
 from kernelsift.run import Run
 from kernelsift.samples import PREFIX, ROW_GROUP, writing
@@ -201,10 +201,10 @@ def _sample(row: Row, seen: _Seen) -> dict[str, Any] | BadRow:
         "origin": row.origin,
         "module": module,
         "reference": reference,
-        "reference_digest": _text_digest(reference),
+        "reference_digest": text_digest(reference),
         "code": found.code,
         "code_how": found.how,
-        "code_digest": _text_digest(found.code),
+        "code_digest": text_digest(found.code),
     }
     kept = {k: v for k, v in row.data.items() if not k.startswith(PREFIX)}
     return {**kept, **{PREFIX + k: v for k, v in added.items()}}
@@ -249,12 +249,6 @@ def _module(data: dict[str, Any], reference: str) -> tuple[str, str]:
         return f"example {data['example_id']}", "example_id"
     prompt = orjson.dumps(_canonical(data["prompt"]), default=str)
     return f"prompt {hashlib.sha256(prompt).hexdigest()[:12]}", "the prompt"
-
-
-def _text_digest(text: str) -> str:
-    if not text:
-        return ""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _declared(source: Source) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from kernelsift.kernels.reference.reference_random import (
     hidden_tensors,
     load_state,
     random_state,
+    start_over,
     state_of,
 )
 
@@ -64,6 +65,13 @@ class Prepared:
     outputs: Any
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def initial(self, seed: int) -> State:
+        """The weights as constructed from the seed; empty where that fails."""
+        try:
+            return state_of(self.reference.build(seed % 2**31))
+        except (Exception, SystemExit):  # noqa: BLE001 -- foreign code raises anything
+            return {}
+
 
 def gate_module(code: str, class_name: str | None = None, seed: int = 0) -> GateFacts:
     """Load a reference and measure its health. What it raises becomes a fact."""
@@ -82,8 +90,8 @@ def gate_and_prepare(
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- foreign code raises anything
         return GateFacts(runs=False, error=said(error)), None
     facts = prepared.facts
-    facts |= _hardened(prepared, seed)
     measures: dict[str, Callable[[], dict[str, Any]]] = {
+        "hardened": lambda: _hardened(prepared, seed),
         "double": lambda: double_precision(prepared),
         "train": lambda: train_facts(prepared, seed),
         "shapes": lambda: shape_facts(prepared, seed),
@@ -92,10 +100,11 @@ def gate_and_prepare(
     }
     skipped = []
     for name, measure in measures.items():
-        if time.process_time() - started > GATE_SECONDS:
+        late = time.process_time() - started > GATE_SECONDS
+        found = None if late else _optional(measure)
+        if found is None:
             skipped.append(name)
-        else:
-            facts |= _optional(measure)
+        facts |= found or {}
     facts["skipped"] = tuple(skipped)
     facts["seconds"] = time.process_time() - started
     return GateFacts(runs=True, **facts), prepared
@@ -131,12 +140,12 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0] if text else ''}"[:300]
 
 
-def _optional(measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Leave out what cannot be measured: the fields keep `None`, not measured."""
+def _optional(measure: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """Return what was measured; None where the module raises."""
     try:
         return measure()
-    except Exception:  # noqa: BLE001 -- foreign code raises anything
-        return {}
+    except (Exception, SystemExit):  # noqa: BLE001 -- foreign code raises anything
+        return None
 
 
 def prepare(reference: Reference, seed: int) -> Prepared:
@@ -166,13 +175,14 @@ def _as_it_comes(
     before, given = state_of(module), copied(first)
     with recorded() as record:
         out = _call_in_place(module, given)
-    ops = inventory(record)
-    right, again = leaves(out), leaves(call(module, first))
-    previous, inputs = leaves(call(module, second)), tensors_in(first)
+    ops, stateful = inventory(record), _changed(before, state_of(module))
+    right, again = leaves(out), leaves(start_over(module, before, first))
+    previous, inputs = leaves(start_over(module, before, second)), tensors_in(first)
+    load_state(module, before)
     weights = leaves(call(twin, first)) if any(True for _ in module.parameters()) else None
     facts = _sizes(first, out, module) | {
         "deterministic": not wrong_share(again, right, "relative"),
-        "stateful": _changed(before, state_of(module)),
+        "stateful": stateful,
         "mutates_inputs": bool(wrong_share(tensors_in(given), inputs, "relative")),
         "finite": finite(out),
         "ops": ops,
@@ -276,16 +286,20 @@ def portable(value: Any) -> bool:
 def _choose_weights(prepared: Prepared, seed: int, fixed: frozenset[str]) -> None:
     """Take the strongest change of the weights under which the answer stays finite."""
     module = prepared.module
+    initial = state_of(module)
     for how in WEIGHT_SOURCES:
+        load_state(module, initial)
         state = random_state(module, how, seed + 10, fixed)
         load_state(module, state)
         try:
             outputs = call(module, prepared.inputs)
-        except Exception:  # noqa: BLE001, S112 -- foreign code raises anything
+        except (Exception, SystemExit):  # noqa: BLE001, S112 -- foreign code raises anything
             continue
         if finite(outputs) or how == "initial":
             prepared.outputs, prepared.state = outputs, state
+            load_state(module, initial)
             prepared.other_state = random_state(module, how, seed + 11, fixed)
+            load_state(module, state)
             prepared.facts["weight_source"] = how
             return
     raise ReferenceUnusableError("it does not run with any weights")
@@ -311,28 +325,37 @@ def _choose_inputs(prepared: Prepared, seed: int) -> None:
     chosen = len(maker.randn)
     facts["input_source"] = "own" if not chosen else "randn" if chosen == len(floats) else "mixed"
     prepared.inputs = maker.make(seed + 20)
-    prepared.outputs = call(prepared.module, prepared.inputs)
+    prepared.outputs = start_over(prepared.module, prepared.state, prepared.inputs)
+    load_state(prepared.module, prepared.state)
 
 
 def _try(prepared: Prepared, seed: int) -> bool | None:
     """Say whether two fresh sets of inputs give finite answers; None where forward raises."""
     try:
         answers = [call(prepared.module, prepared.maker.make(seed + n)) for n in (21, 22)]
-    except Exception:  # noqa: BLE001 -- foreign code raises anything
+    except (Exception, SystemExit):  # noqa: BLE001 -- foreign code raises anything
         return None
     return all(map(finite, answers))
 
 
 def _hardened(prepared: Prepared, seed: int) -> dict[str, Any]:
     right = leaves(prepared.outputs)
-    previous = leaves(call(prepared.module, prepared.maker.make(seed + 23)))
+    module, state = prepared.module, prepared.state
+    again = leaves(start_over(module, state, prepared.inputs))
+    previous = leaves(start_over(module, state, prepared.maker.make(seed + 23)))
     weights = None
     if prepared.other_state:
-        load_state(prepared.module, prepared.other_state)
-        weights = leaves(call(prepared.module, prepared.inputs))
-        load_state(prepared.module, prepared.state)
+        try:
+            weights = leaves(start_over(module, prepared.other_state, prepared.inputs))
+        finally:
+            load_state(prepared.module, prepared.state)
     found = tuple(
         trivial_facts(rule, "hardened", right, previous, tensors_in(prepared.inputs), weights)
         for rule in ("1e-2", "1e-4", "relative")
     )
-    return {"trivial": (*prepared.facts["trivial"], *found)}
+    return {
+        "trivial": (*prepared.facts["trivial"], *found),
+        # noise is often scaled by a weight that starts as zero
+        "deterministic": prepared.facts["deterministic"]
+        and not wrong_share(again, right, "relative"),
+    }

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from kernelsift.model import Frozen
 
+GATE_VERSION = "1"
+"""Raised when the same module may get other facts."""
 Trivial = Literal["zeros", "constant", "previous", "input", "weights", "uninformative"]
 """Answers that need no kernel. `previous`: the answer for another input; `weights`: for other
 weights; `uninformative`: under 5 % of the elements tell two inputs apart."""
@@ -63,7 +65,7 @@ class GateFacts(Frozen):
     parameters: Count = 0
     """Number of elements in all parameters."""
     deterministic: bool | None = None
-    """eval(): twice the same within rounding."""
+    """eval(): twice the same within rounding, with its own weights and with random ones."""
     train_random: bool | None = None
     train_differs: bool | None = None
     """train() and eval() give different answers (only known when train() is not random)."""
@@ -111,7 +113,8 @@ class GateFacts(Frozen):
     portable_init: bool = True
     """Construction arguments can be sent to another process."""
     skipped: tuple[str, ...] = ()
-    """Measurements left out because the module is slow; their fields hold nothing."""
+    """Measurements left out because the module is slow, or raises in them; their fields hold
+    nothing."""
     seconds: Annotated[float, Field(ge=0)] = 0.0
 
     @property

@@ -13,7 +13,12 @@ from kernelsift.kernels.reference.reference_module import (
     tensors_in,
     upcast,
 )
-from kernelsift.kernels.reference.reference_random import load_state, state_of
+from kernelsift.kernels.reference.reference_random import (
+    load_state,
+    plain_tensors,
+    start_over,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from kernelsift.kernels.reference.gate import Prepared
@@ -36,6 +41,7 @@ def parameter_sensitivity(module: Any, prepared: "Prepared") -> dict[str, Any]:
             continue
         if time.perf_counter() - started > SENSITIVITY_SECONDS:
             break
+        load_state(module, prepared.state)
         with torch.no_grad():
             parameter.copy_(other)
             try:
@@ -63,8 +69,8 @@ def _input_matters(module: Any, prepared: "Prepared", at: int, new: Any, right: 
     position = iter(range(10**6))
     inputs = map_tensors(lambda old: new if next(position) == at else old, prepared.inputs)
     try:
-        answer = leaves(call(module, inputs))
-    except Exception:  # noqa: BLE001 -- that it raises shows that the input is looked at
+        answer = leaves(start_over(module, prepared.state, inputs))
+    except (Exception, SystemExit):  # noqa: BLE001 -- that it raises shows that the input is looked at
         return True
     return bool(wrong_share(answer, right, "relative"))
 
@@ -83,8 +89,10 @@ def reference_answer(module: Any, inputs: list[Any], outputs: Any) -> tuple[Any,
     try:
         with doubled():
             wide = copy.deepcopy(module).double()
+            for name, owner, value in list(plain_tensors(wide)):
+                setattr(owner, name.rpartition(".")[2], upcast(value))
             answer = call(wide, upcast(inputs))
-    except Exception as error:  # noqa: BLE001 -- foreign code raises anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- foreign code raises anything
         return outputs, "fp32", f"{type(error).__name__}: {error}"[:200]
     return (
         (answer, "fp64", "")
@@ -129,7 +137,7 @@ def train_facts(prepared: "Prepared", seed: int) -> dict[str, Any]:
             seed_all(seed + 30 + n)
             answers.append(leaves(call(module, inputs)))
         after = state_of(module)
-    except Exception:  # noqa: BLE001 -- foreign code raises anything
+    except (Exception, SystemExit):  # noqa: BLE001 -- foreign code raises anything
         return {"train_fails": True}
     finally:
         module.eval()

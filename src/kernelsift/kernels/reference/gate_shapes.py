@@ -59,7 +59,7 @@ def accepts(prepared: "Prepared", sizes: Sizes, seed: int) -> bool:
         return False
     try:
         answer = call(prepared.module, prepared.maker.make(seed, sizes))
-    except Exception:  # noqa: BLE001 -- foreign code raises anything
+    except (Exception, SystemExit):  # noqa: BLE001 -- foreign code raises anything
         return False
     numbers = leaves(answer)
     return finite(answer) and any(leaf.numel() for leaf in numbers)

@@ -81,7 +81,10 @@ def seed_all(seed: int) -> None:
 
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed % 2**63)
+    if torch.cuda.is_initialized():
+        torch.manual_seed(seed % 2**63)
+    else:  # `manual_seed` would take a stack trace for every kind of device that is not there
+        torch.default_generator.manual_seed(seed % 2**63)
 
 
 def load_reference(code: str, class_name: str | None = None, name: str = "reference") -> Reference:
