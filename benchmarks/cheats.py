@@ -21,17 +21,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from hacks.corpus import REFERENCES, Case, cases, honest, mutants, mutations
+from hacks.corpus import Case, cases, honest, mutants, mutations
 from hacks.judging import KILLING, caught, killed, named
+from hacks.verifying import CorpusVerifier
 
 from kernelsift.kernels.catalog import catalog
 from kernelsift.kernels.isolation.pool import Pool
-from kernelsift.kernels.verdict import decide
-from kernelsift.kernels.verifier import PRELOAD, Effort, Question, Verifier
+from kernelsift.kernels.verifier import PRELOAD, Effort
 
 Row = dict[str, Any]
-SEED = 5
-KINDS = ("cheat", "honest", "mutant")
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,13 @@ def candidates() -> Iterator[Candidate]:
         yield Candidate("mutant", mutant.case, mutant.operator, mutant.equivalent, change)
 
 
-def check(verifier: Verifier, candidate: Candidate) -> Row:
+def check(verifier: CorpusVerifier, candidate: Candidate) -> Row:
     """One line of the output."""
     began = time.monotonic()
     case = candidate.case
-    facts = verifier.verify(Question(REFERENCES[case.task], case.code, case.task), SEED)
-    verdict = decide(facts)
     cheat = candidate.kind == "cheat"
+    judge = verifier.mutant if candidate.kind == "mutant" else verifier.verdict
+    verdict = judge(case)
     return {
         "key": candidate.key(),
         "kind": candidate.kind,
@@ -202,7 +200,7 @@ def main() -> None:
         ThreadPoolExecutor(args.workers) as threads,
         args.out.open("a", encoding="utf-8") as out,
     ):
-        verifier = Verifier(pool, Effort(candidate_seconds=args.seconds))
+        verifier = CorpusVerifier(pool, Effort(candidate_seconds=args.seconds))
         for row in threads.map(lambda candidate: check(verifier, candidate), todo):
             done[row["key"]] = row
             out.write(json.dumps(row) + "\n")

@@ -175,7 +175,7 @@ def test_work_of_pytorch_is_named():
         ({"sanitizer": SanitizerFacts(poison_dependent=True)}, "K34", False),
         ({"comparisons": (GOOD, case("differs", "shape", ratio=9.0))}, "K25", False),
         ({"comparisons": (GOOD, case("error", "layout", why="view"))}, "K36", True),
-        ({"comparisons": (GOOD, case("imprecise", ratio=90.0))}, "K28", True),
+        ({"comparisons": (GOOD, case("imprecise", ratio=9.0))}, "K28", True),
         ({"comparisons": (GOOD, case("differs", "stress", ratio=9.0))}, "K39", True),
         ({"comparisons": (GOOD, case("differs", "stress", ratio=9e3))}, "K39", False),
         ({"comparisons": (GOOD, case("nonfinite", "stress"))}, "K37", False),
@@ -196,6 +196,16 @@ def test_lower_precision_is_a_bug_where_a_cast_was_seen():
     assert (found.severity, found.line, verdict.keep) == ("bug", 12, False)
     exact = decide(facts(provenance=provenance(rounded=(cast,))))
     assert "K28" not in {f.id for f in exact.findings}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "tf32", "kept"), [(90.0, False, False), (90.0, True, True), (5.0, False, True)]
+)
+def test_an_error_that_no_lower_precision_explains_is_a_bug(ratio, tf32, kept):
+    run = RunFacts(status="done", entry="ModelNew", entry_kind="class", uses_tf32=tf32)
+    verdict = decide(facts(comparisons=(GOOD, case("imprecise", ratio=ratio)), run=run))
+    assert verdict.keep is kept
+    assert ("K39", "bug") in {(f.id, f.severity) for f in verdict.findings} or kept
 
 
 @pytest.mark.parametrize(("where", "finding"), [("idle_cases", "K27"), ("idle_modes", "K54")])

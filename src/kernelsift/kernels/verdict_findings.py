@@ -27,6 +27,8 @@ _GROUP: dict[CaseGroup, tuple[str, Severity]] = {
 }
 """What a wrong answer in a group of cases that is not decisive amounts to."""
 _SHOWN = 3
+_NEAR = 10.0
+"""Errors of fewer bounds (1e-4 of the value) may come from constants with few digits."""
 _FAR = 1000.0
 """Errors of so many bounds are no question of rounding: 1 % of the value, 0.1 % of the largest."""
 
@@ -116,12 +118,19 @@ def _hidden(facts: VerifyFacts) -> Iterator[Finding]:
 def _imprecise(
     facts: VerifyFacts, rough: list[Comparison], decisive: frozenset[CaseGroup]
 ) -> Finding:
-    """An error of lower precision: a bug where a cast that nobody asked for was seen."""
+    """An error of the size of lower precision.
+
+    A bug where a cast that nobody asked for was seen; and where nothing is computed in lower
+    precision and the error is large, as then something else is not quite right.
+    """
     worst = max(c.ratio or 0.0 for c in rough)
     text = f"error {worst:.3g} times the bound, as of lower precision, in {_names(rough)}"
     casts = facts.provenance.rounded if facts.provenance else ()
-    if not casts or not any(c.group in decisive for c in rough):
+    main = max((c.ratio or 0.0 for c in rough if c.group in decisive), default=0.0)
+    if not main or (not casts and (facts.run.uses_tf32 or main <= _NEAR)):
         return _finding("K28", "suspicious", text)
+    if not casts:
+        return _finding("K39", "bug", f"{text}, and nothing is computed in lower precision")
     where = casts[0].kernel or "PyTorch"
     return _finding("K28", "bug", f"{text}; {where} casts to {casts[0].to}", casts[0].line)
 
