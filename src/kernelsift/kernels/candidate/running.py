@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from kernelsift.kernels.candidate import driver, interpret, shim
+from kernelsift.kernels.candidate import driver, inductor, interpret, shim
 from kernelsift.kernels.candidate.calling import Caller
 from kernelsift.kernels.candidate.launches import Controls
 from kernelsift.kernels.candidate.provenance import Ledger, coverage, raw_bytes, tensors_in
@@ -40,6 +40,7 @@ class Runner(Caller):
             self.devices = shim.install(self.note)
             driver.install_driver(self.note, self.controls)
             driver.install_libdevice(self.note)
+            inductor.install(source, self.note)
             self.machine = interpret.install(self.controls, self.note)
             self.ledger = Ledger(self.machine.log)
             self.machine.fresh = self.ledger.fresh
