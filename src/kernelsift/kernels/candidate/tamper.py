@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels.candidate.words import words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 WATCHED = words(
     "torch:allclose torch:equal torch:isclose torch:matmul torch:empty torch:Tensor.__eq__ "
@@ -38,9 +41,9 @@ def _value(path: str) -> Any:
 class Snapshot:
     """What the watched names were when the candidate came."""
 
-    def __init__(self) -> None:
+    def __init__(self, watched: Sequence[str] = WATCHED) -> None:
         """Remember them all."""
-        self.objects = {path: _value(path) for path in WATCHED}
+        self.objects = {path: _value(path) for path in watched}
         self.flags = {path: _value(path) for path in FLAGS}
 
     def changed(self) -> list[str]:

@@ -1,0 +1,23 @@
+"""Whether a refusal may come from sizes alone: a problem made smaller has smaller blocks, too."""
+
+import re
+
+from kernelsift.kernels.facts import CompileFacts
+
+_SIZES = re.compile(
+    r"power of|shape|dimension|rank|numel|size|range|divis|zero|assert|PassManager|ptxas|thread"
+    r"|block|crash|memory|resource|index|expect",
+    re.IGNORECASE,
+)
+_TYPES = re.compile(r"constexpr|Unsupported ptr type|cannot be block type|keyword argument")
+"""Errors about types, which are the same at every size."""
+_PLACE = re.compile(r" \(line \d+: .*", re.DOTALL)
+
+
+def doubted(facts: CompileFacts) -> CompileFacts:
+    """Facts of a problem that was made smaller: what larger sizes might mend is no error."""
+    text = _PLACE.sub("", facts.why)
+    if facts.status != "error" or _TYPES.search(text) or not _SIZES.search(text):
+        return facts
+    why = f"at sizes made smaller for the interpreter: {facts.why}"
+    return facts.model_copy(update={"status": "not-run", "why": why})
