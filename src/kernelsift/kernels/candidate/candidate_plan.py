@@ -87,8 +87,17 @@ def payload_for(
         "budget": request["budget"],
         "patience": request["patience"],
         "options": options,
-        "names": argument_names(request["reference"], request["module_name"]),
+        "names": {
+            **argument_names(request["reference"], request["module_name"]),
+            "outputs": _outputs(reference.cases),
+        },
     })
+
+
+def _outputs(cases: list[ReferenceCase]) -> int | None:
+    """How many values the module returns; None where it is one by itself."""
+    answer = cases[0].expected.eager if cases else None
+    return len(answer) if isinstance(answer, tuple | list) else None
 
 
 def argument_names(code: str, class_name: str | None) -> dict[str, list[str]]:

@@ -62,9 +62,22 @@ def _by_shape(
     for name in FUNCTIONS:
         if name in functions:
             return "function", name
-    if "call" in functions and len(functions["call"].args.args) == 1 and _is_inductor(tree):
+    if _is_inductor(tree) and _has_call(functions, tree):
         return "call", "call"
     return _launcher(functions)
+
+
+def _has_call(functions: Mapping[str, Any], tree: ast.Module) -> bool:
+    """Whether there is Inductor's `call(args)`, also as `call = runner.call`."""
+    if "call" in functions:
+        return len(functions["call"].args.args) == 1
+    return any(
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr == "call"
+        and ast.unparse(node.targets[0]) == "call"
+        for node in tree.body
+    )
 
 
 def _launcher(functions: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -184,6 +197,15 @@ def match_weights(
     return found
 
 
+class NoMatchError(TypeError):
+    """The arguments of a function cannot be told; `seen` says what it wants and what there is."""
+
+    def __init__(self, why: str, seen: Sequence[str]) -> None:
+        """`seen`: the wanted arguments and what is on offer, in words."""
+        super().__init__(why)
+        self.seen = [why, *seen]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Offer:
     """What a function may be called with, each named where the reference has a name."""
@@ -196,7 +218,7 @@ class Offer:
 def match_arguments(function: Any, offer: Offer) -> dict[str, Any]:
     """Arguments for a function: by name among inputs, weights, init values, then by order.
 
-    TypeError if a parameter without a default stays empty.
+    NoMatchError (a TypeError) if a parameter without a default stays empty.
     """
     parameters = [
         parameter
@@ -220,7 +242,11 @@ def match_arguments(function: Any, offer: Offer) -> dict[str, Any]:
         if group:
             bound[parameter.name] = group.pop(0)[1]
         elif required:
-            raise TypeError(f"nothing to pass for the argument {parameter.name!r}")
+            there = [
+                name for group in (offer.inputs, offer.weights, offer.inits) for name, _ in group
+            ]
+            why = f"nothing to pass for the argument {parameter.name!r}"
+            raise NoMatchError(why, [f"there is {', '.join(there) or 'nothing'}"])
     return bound
 
 
