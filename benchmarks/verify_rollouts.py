@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from kernelsift.kernels.facts import VerifyFacts
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.verdict import decide
 from kernelsift.kernels.verifier import PRELOAD, Question, Verifier
@@ -72,10 +73,32 @@ def check(verifier: Verifier, row: dict[str, Any]) -> dict[str, Any]:
         "findings": [f"{f.id} {f.severity}" for f in verdict.findings],
         "reasons": list(verdict.reasons[:3]),
         "scaled": facts.reference.scaled_from,
+        "error": _loose(facts),
+        "reduced": facts.run.uses_tf32 or any(c.status == "imprecise" for c in facts.comparisons),
+        "weights": facts.run.weight_map,
+        "groups": _groups(facts),
         "cases": len(facts.comparisons),
         "seconds": round(time.monotonic() - began, 2),
         "timings": {t.name: t.seconds for t in facts.timings},
     }
+
+
+def _loose(facts: VerifyFacts) -> dict[str, float]:
+    """Largest error by group in units of 1e-2 + 1e-2·|y|, as expected at the original sizes."""
+    growth = max(facts.reference.deeper, 1.0) ** 0.5
+    found: dict[str, float] = {}
+    for c in facts.comparisons:
+        if c.loose_ratio is not None:
+            found[c.group] = max(found.get(c.group, 0.0), round(c.loose_ratio * growth, 4))
+    return found
+
+
+def _groups(facts: VerifyFacts) -> dict[str, str]:
+    """Statuses by group of cases."""
+    found: dict[str, set[str]] = {}
+    for c in facts.comparisons:
+        found.setdefault(c.group, set()).add(c.status)
+    return {group: " ".join(sorted(statuses)) for group, statuses in found.items()}
 
 
 def known(path: Path) -> dict[int, dict[str, Any]]:

@@ -4,6 +4,7 @@ import pytest
 from candidate_child import CandidateChild, outputs
 
 from kernelsift.kernels.candidate.entry import Offer, find_entry, match_arguments, match_weights
+from kernelsift.kernels.fingerprints import Weight, weight
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("triton", reason="triton is not installed")
@@ -190,14 +191,32 @@ def test_no_entry_tells_what_was_seen():
 
 
 def test_weights_match_by_name_then_unambiguous_shape():
-    own = {"w": (2, 3), "b": (2,), "c": (2,), "odd": (7,)}
-    given = {"w": (2, 3), "x": (2,), "y": (2,), "odd": (8,)}
+    own = {"w": Weight((2, 3)), "b": Weight((2,)), "c": Weight((2,)), "odd": Weight((7,))}
+    given = {"w": Weight((2, 3)), "x": Weight((2,)), "y": Weight((2,)), "odd": Weight((8,))}
     assert match_weights(own, given) == {
         "w": ("w", "name"),
         "b": ("x", "order"),
         "c": ("y", "order"),
     }
-    assert match_weights({"b": (2,)}, {"x": (2,), "y": (2,)}) == {}
+    assert match_weights({"b": Weight((2,))}, {"x": Weight((2,)), "y": Weight((2,))}) == {}
+
+
+def test_weights_with_the_same_initial_values_belong_together_whatever_their_names():
+    one, two = torch.randn(3), torch.randn(3)
+    matrix = torch.randn(3, 4)
+    own = {"bias": weight(two), "extra": weight(one), "turned": weight(matrix.t())}
+    given = {"bias": weight(one), "layer.bias": weight(two), "layer.weight": weight(matrix)}
+    assert match_weights(own, given) == {
+        "bias": ("layer.bias", "value"),
+        "extra": ("bias", "value"),
+        "turned": ("layer.weight", "turned"),
+    }
+
+
+def test_constant_weights_are_not_recognised_by_their_values():
+    own = {"gain": weight(torch.ones(3)), "shift": weight(torch.zeros(3))}
+    given = {"shift": weight(torch.zeros(3)), "gain": weight(torch.ones(3))}
+    assert {how for _, how in match_weights(own, given).values()} == {"name"}
 
 
 def test_an_argument_without_a_source_is_an_error():

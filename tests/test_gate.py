@@ -217,6 +217,8 @@ def test_cases_cover_values_sizes_and_modes():
 def test_the_answers_follow_from_state_and_inputs():
     result = run(LINEAR)
     for case in result.cases:
+        if case.expected.group in {"initial", "nonfinite"}:
+            continue
         weight, bias = result.state["layer.weight"], result.state["layer.bias"]
         right = torch.nn.functional.silu(case.inputs[0] @ weight.T + bias)
         assert torch.allclose(case.expected.eager, right, atol=1e-4)
@@ -253,7 +255,8 @@ def test_indices_stay_in_range():
 def test_a_small_budget_keeps_the_most_telling_cases():
     names = [case.name for case in run(LINEAR, budget_seconds=0.03).cases]
     assert names[:2] == ["nominal-0", "nominal-1"]
-    assert len(names) < 6
+    everything = run(LINEAR, budget_seconds=20.0).cases
+    assert len(names) < len(everything) / 2
 
 
 def test_frames_without_the_nonce_are_refused():

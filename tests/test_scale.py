@@ -123,3 +123,9 @@ def test_sizes_assigned_together_are_found_and_changed():
     code = "depth, height = 16, 32\n"
     assert {c.key: c.value for c in constants(code)} == {"depth": 16, "height": 32}
     assert rewrite_constants(code, (Change("height", 32, 8),)) == "depth, height = 16, 8\n"
+
+
+def test_a_size_written_as_a_product_is_a_size():
+    code = "m = 128 * 4\nn = 2 * (8 + 8)\n"
+    assert {c.key: c.value for c in constants(code)} == {"m": 512, "n": 32}
+    assert rewrite_constants(code, [Change("m", 512, 64)]) == "m = 64\nn = 2 * (8 + 8)\n"

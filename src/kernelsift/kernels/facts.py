@@ -14,8 +14,18 @@ from kernelsift.kernels.static.facts import StaticFacts
 from kernelsift.model import Frozen
 
 CaseGroup = Literal[
-    "nominal", "values", "stress", "shape", "literal-shape", "layout", "mode", "nonfinite"
+    "nominal",
+    "initial",  # both constructed from one seed, no weights are copied
+    "values",
+    "stress",
+    "shape",
+    "literal-shape",
+    "layout",
+    "mode",
+    "nonfinite",
 ]
+WeightMap = Literal["by-name", "by-value", "by-shape", "by-order", "partial", "none"]
+"""By what the reference's weights found their place: the weakest of all; none where it has none."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -202,7 +212,7 @@ class RunFacts(Frozen):
     status: RunStatus
     entry: str | None = None
     entry_kind: str | None = None
-    weight_map: Literal["by-name", "by-shape", "by-order", "partial", "none"] | None = None
+    weight_map: WeightMap | None = None
     why: str = ""
     line: int | None = None
     interpreter_gaps: tuple[str, ...] = ()
@@ -247,6 +257,9 @@ class ReferenceRun(Frozen):
     why: str = ""
     scaled: bool = False
     scaled_from: str = ""
+    deeper: float = 1.0
+    """How many times more operations an output takes at the original sizes: errors grow by its
+    square root."""
     unpinned: bool = False
     """A size changed that the candidate writes out: a right answer counts, a wrong one does not."""
 

@@ -18,6 +18,7 @@ from kernelsift.kernels.gpu.timing_findings import gpu_findings
 _WRONG = frozenset({"differs", "nonfinite"})
 _GROUP: dict[CaseGroup, tuple[str, Severity]] = {
     "nominal": ("K24", "bug"),
+    "initial": ("K30", "suspicious"),
     "values": ("K27", "bug"),
     "stress": ("K39", "suspicious"),
     "shape": ("K25", "bug"),

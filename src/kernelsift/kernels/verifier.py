@@ -78,6 +78,8 @@ class _Sizes:
 
     changes: tuple[Change, ...] = ()
     problem: ReferenceRun | None = None
+    deeper: float = 1.0
+    """How many times more operations an output takes at the original sizes."""
     unpinned: bool = False
     """Sizes changed that the candidate writes out: a right answer counts, a wrong one does not."""
 
@@ -175,7 +177,7 @@ class Verifier:
                 problem = problem or refused
             elif changes not in seen:
                 seen.add(changes)
-                yield _Sizes(changes, unpinned=free)
+                yield _Sizes(changes, deeper=_deeper(scale), unpinned=free)
         if not seen:
             yield _Sizes(problem=problem)
 
@@ -280,6 +282,16 @@ def _changes(scale: ReferenceResult) -> tuple[tuple[Change, ...], ReferenceRun |
     return changes, None
 
 
+def _deeper(scale: ReferenceResult) -> float:
+    """How much longer the sums of the original sizes are, by operations per output element."""
+    said = scale.scaled or {}
+    old, new = said.get("original"), said.get("size")
+    if not old or not new or not new["flops"] or not old["numel_out"]:
+        return 1.0
+    depth = new["flops"] / max(new["numel_out"], 1)
+    return max(1.0, float(old["flops"] / old["numel_out"] / depth))
+
+
 def _rewritten(question: Question, changes: tuple[Change, ...]) -> Question:
     """Both programs with the changed constants: they stay one problem."""
     if not changes:
@@ -316,7 +328,11 @@ def _reference_run(reference: ReferenceResult, sizes: _Sizes) -> ReferenceRun:
         return ReferenceRun(status="budget" if finite else "nonfinite", why=why or "no case fits")
     status = "degenerate" if gate.degenerate else "ok"
     return ReferenceRun(
-        status=status, scaled=bool(changes), scaled_from=scaled, unpinned=sizes.unpinned
+        status=status,
+        scaled=bool(changes),
+        scaled_from=scaled,
+        deeper=sizes.deeper,
+        unpinned=sizes.unpinned,
     )
 
 

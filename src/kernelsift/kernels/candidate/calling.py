@@ -25,6 +25,7 @@ from kernelsift.kernels.candidate.failure import describe_error
 from kernelsift.kernels.candidate.inductor_call import leading, match_call, wanted_arguments
 from kernelsift.kernels.candidate.provenance import tensors_in
 from kernelsift.kernels.candidate.tamper import Snapshot
+from kernelsift.kernels.fingerprints import Weight, weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,7 +128,9 @@ class Caller:
             target, self.dropped = construct(self.found, init["args"], init["kwargs"])
         self.construct_ops = self.operators()
         target = self.placed(target)
-        self.load_weights(target, case)
+        self.map_weights(target, case)
+        if not (case or {}).get("initial"):
+            self.load_weights(target, case)
         return target
 
     def placed(self, target: Any) -> Any:
@@ -145,19 +148,33 @@ class Caller:
             return
         given = (case or {}).get("state") or self.job.state
         with self.native(), torch.no_grad():
-            own = {
-                name: value
-                for name, value in target.state_dict().items()
-                if isinstance(value, torch.Tensor)
-            }
-            self.weight_map = match_weights(
-                {name: tuple(value.shape) for name, value in own.items()},
-                {name: tuple(value.shape) for name, value in given.items()},
-            )
-            self.unmatched = [name for name in own if name not in self.weight_map]
-            for name, (origin, _) in self.weight_map.items():
-                own[name].copy_(given[origin])
+            own = _tensors(target)
+            for name, (origin, how) in self.weight_map.items():
+                if name in own:
+                    new = given[origin].t() if how == "turned" else given[origin]
+                    own[name].copy_(new.reshape(own[name].shape))
             self.load_hidden(target, given)
+
+    def map_weights(self, target: Any, case: dict[str, Any] | None) -> None:
+        """Find out which given weight belongs where; the values are still the initial ones."""
+        if not isinstance(target, torch.nn.Module):
+            return
+        given = (case or {}).get("state") or self.job.state
+        with self.native():
+            own = {name: weight(value) for name, value in _tensors(target).items()}
+            prints = self.job.initial
+            offered = {
+                name: Weight(tuple(value.shape), *prints.get(name, (None, None)))
+                for name, value in given.items()
+            }
+            self.weight_map = match_weights(own, offered)
+            self.unmatched = [name for name in own if name not in self.weight_map]
+
+    @property
+    def sure(self) -> bool:
+        """Whether names or values say which weight is which; shapes and order may mislead."""
+        kinds = {how for _, how in self.weight_map.values()}
+        return not self.unmatched and kinds <= {"name", "value", "turned"}
 
     def load_hidden(self, target: Any, given: dict[str, Any]) -> None:
         """Set plain tensor attributes that carry a name and shape of the reference's state."""
@@ -274,7 +291,7 @@ class Caller:
 
     def instance(self, case: dict[str, Any], *, fresh: bool = False) -> Any:
         """The shared instance with its weights reset, or a new one."""
-        if fresh or case.get("init") or case.get("state"):
+        if fresh or case.get("init") or case.get("state") or case.get("initial"):
             return self.build(case)
         self.load_weights(self.target, None)
         return self.target
@@ -329,6 +346,11 @@ class Caller:
         self.load_weights(target, None)
         self.call(target, other, self.fresh_inputs(other))
         return {"output": self.sendable(kept), "facts": {}}
+
+
+def _tensors(target: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by name."""
+    return {n: v for n, v in target.state_dict().items() if isinstance(v, torch.Tensor)}
 
 
 def _paired(names: list[str] | None, values: list[Any]) -> list[tuple[str, Any]]:

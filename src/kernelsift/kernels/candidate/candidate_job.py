@@ -41,6 +41,8 @@ class Job:
     entry: str | None
     init: dict[str, Any]
     state: dict[str, Any]
+    initial: dict[str, tuple[str | None, str | None]]
+    """Digests of the reference's weights as constructed from the job's seed, by name."""
     cases: list[dict[str, Any]]
     steps: list[dict[str, Any]]
     plan: list[str]
@@ -63,6 +65,7 @@ def job_from(payload: bytes) -> Job:
         entry=raw.get("entry"),
         init=_revived(raw.get("init") or {"args": [], "kwargs": {}}),
         state=raw.get("state") or {},
+        initial={name: tuple(pair) for name, pair in (raw.get("initial") or {}).items()},
         cases=raw.get("cases") or [],
         steps=raw.get("steps") or [],
         plan=raw.get("plan") or [],
@@ -142,6 +145,9 @@ def _work(job: Job, runner: Caller, emit: Callable[..., None]) -> None:
     cases = {case["name"]: case for case in job.cases}
     steps = {step["name"]: step for step in job.steps}
     purse = Purse(job.budget)
+    if not runner.sure:
+        for case in job.cases:
+            case["must"] = case.get("must") or bool(case.get("initial"))
     _give_up_after(job.patience, emit)
     for name in job.plan or [*cases, *steps]:
         item = cases.get(name) or steps[name]

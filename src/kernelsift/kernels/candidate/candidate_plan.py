@@ -52,6 +52,7 @@ def steps_for(cases: list[ReferenceCase]) -> list[dict[str, Any]]:
 def plan_for(cases: list[ReferenceCase], steps: list[dict[str, Any]]) -> list[str]:
     """Names in the order of work: nominal cases, the most telling steps, cases, other steps."""
     must = _must(cases)
+    must += [case.name for case in cases if case.expected.group == "initial"]
     early = [step["name"] for step in steps if step["name"] in _EARLY]
     late = [step["name"] for step in steps if step["name"] not in _EARLY]
     rest = [case.name for case in cases if case.name not in must]
@@ -78,6 +79,7 @@ def payload_for(
         "entry": request["entry"],
         "init": reference.init,
         "state": reference.state,
+        "initial": reference.initial,
         "cases": [
             case.for_candidate() | {"seconds": case.seconds, "must": case.name in must}
             for case in reference.cases

@@ -297,9 +297,10 @@ def _weights(loaded: dict[str, Any] | None) -> Any:
         return None
     pairs = list((loaded.get("weight_map") or {}).values())
     if loaded.get("unmatched_weights"):
-        return "partial" if pairs else "none"
-    kinds = {str(pair[1]) for pair in pairs if len(pair) > 1}
-    return "by-shape" if "shape" in " ".join(kinds) else "by-name" if pairs else "none"
+        return "partial"
+    kinds = {"value" if pair[1] == "turned" else str(pair[1]) for pair in pairs if len(pair) > 1}
+    weakest = next((kind for kind in ("order", "shape", "value") if kind in kinds), "name")
+    return f"by-{weakest}" if pairs else "none"
 
 
 def _accesses(found: Any) -> tuple[Access, ...]:

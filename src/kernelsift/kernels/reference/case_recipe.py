@@ -34,5 +34,7 @@ class Recipe:
     other_mode: bool = False
     """In the mode (train or eval) that the nominal cases do not use."""
     grad: bool = False
+    initial: bool = False
+    """With the weights as constructed, not with random ones."""
     may_be_flat: bool = False
     """Kept although a trivial answer would be right: shows NaN and division by zero."""

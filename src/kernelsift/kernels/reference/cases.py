@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from kernelsift.kernels.reference.gate_facts import GateFacts
 
 NOMINAL = 5
+INITIAL = 2
 ALWAYS = 2
 """So many nominal cases are made whatever they cost."""
-_ANY_ANSWER = frozenset({"nominal", "nonfinite"})
+_ANY_ANSWER = frozenset({"nominal", "initial", "nonfinite"})
 """Groups whose answers need not be finite."""
 
 
@@ -38,6 +39,8 @@ class Case:
     inputs: list[Any]
     train: bool
     grad: bool
+    initial: bool
+    """With the weights as constructed: the candidate keeps its own."""
     eager: Any
     precise: Any
     precision: str
@@ -52,10 +55,13 @@ def make_cases(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -
     """Yield the cases in order of value until the budget is spent."""
     train_first = bool(facts.train_differs) and not facts.train_fails
     left, nominal = options.budget_seconds, 0
+    initial = prepared.initial(options.seed) if prepared.state else {}
     for recipe in recipes(prepared, facts, options):
-        must = recipe.group == "nominal" and nominal < ALWAYS
+        must = (recipe.group == "nominal" and nominal < ALWAYS) or recipe.initial
         train = train_first != recipe.other_mode
-        case = _made(prepared, facts, recipe, train=train, limit=None if must else left)
+        limit = None if must else left
+        state = initial if recipe.initial else prepared.state
+        case = _made(prepared, facts, recipe, _Setting(state, train, limit))
         if case is None:
             continue
         nominal += recipe.group == "nominal"
@@ -66,6 +72,10 @@ def make_cases(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -
 def recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -> list[Recipe]:
     """Return all recipes, most telling first."""
     seed, maker = options.seed, prepared.maker
+    initial = [
+        Recipe(f"initial-{n}", "initial", _nominal(maker, seed + 80 + n, own=True), initial=True)
+        for n in range(INITIAL if prepared.state else 0)
+    ]
     nominal = [
         Recipe(f"nominal-{n}", "nominal", _nominal(maker, seed + n, own=n % 2 == 0))
         for n in range(NOMINAL)
@@ -77,20 +87,28 @@ def recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -> l
         make = lambda: maker.make(seed + 91)  # noqa: E731 -- two words are enough
         modes.insert(0, Recipe("other-mode", "mode", make, other_mode=True))
     first, rest = shapes[:3], shapes[3:]
-    return [*nominal[:2], *first, *modes, *values, *nominal[2:], *rest]
+    return [*nominal[:2], *initial, *first, *modes, *values, *nominal[2:], *rest]
 
 
 def _nominal(maker: Any, seed: int, *, own: bool) -> Callable[[], list[Any]]:
     return lambda: maker.own(seed) if own else maker.make(seed)
 
 
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a case is run with."""
+
+    state: dict[str, Any]
+    train: bool
+    limit: float | None
+    """Predicted seconds that it may take; None for any."""
+
+
 def _made(
     prepared: "Prepared",
     facts: "GateFacts",
     recipe: Recipe,
-    *,
-    train: bool,
-    limit: float | None,
+    setting: _Setting,
 ) -> Case | None:
     """Try a recipe on the reference; None where it is refused, not finite, flat or too dear."""
     module = prepared.module
@@ -100,14 +118,14 @@ def _made(
             return None
         inputs = map_tensors(lambda tensor: tensor.detach(), inputs)
         seconds = _seconds(facts, inputs)
-        if limit is not None and seconds > limit:
+        if setting.limit is not None and seconds > setting.limit:
             return None
-        module.train(train)
-        load_state(module, prepared.state)
+        module.train(setting.train)
+        load_state(module, setting.state)
         seed_all(0)
         eager = call(module, inputs)
         after = state_of(module)
-        load_state(module, prepared.state)
+        load_state(module, setting.state)
         if not finite(eager) and recipe.group not in _ANY_ANSWER:
             return None
         precise, precision, _ = reference_answer(module, inputs, eager)
@@ -119,20 +137,21 @@ def _made(
     if precision == "fp32" and facts.double == "fp64" and recipe.group not in _ANY_ANSWER:
         return None
     told = _informative(prepared, eager)
-    if not told and not recipe.may_be_flat and recipe.group != "nominal":
+    if not told and not recipe.may_be_flat and recipe.group not in {"nominal", "initial"}:
         return None
     return Case(
         name=recipe.name,
         group=recipe.group,
         inputs=inputs,
-        train=train,
+        train=setting.train,
         grad=recipe.grad,
+        initial=recipe.initial,
         eager=eager,
         precise=precise,
         precision=precision,
         informative=told,
         seconds=seconds,
-        state_after=after if _state_changed(prepared.state, after) else None,
+        state_after=after if _state_changed(setting.state, after) else None,
     )
 
 

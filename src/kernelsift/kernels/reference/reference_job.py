@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels import wire
+from kernelsift.kernels.fingerprints import prints
 from kernelsift.kernels.reference.case_recipe import CaseOptions
 from kernelsift.kernels.reference.cases import Case, make_cases
 from kernelsift.kernels.reference.gate import Prepared, gate_and_prepare
@@ -66,6 +67,7 @@ def _tell_cases(
             "kwargs": sendable(reference.init_kwargs),
         },
         state=prepared.state,
+        initial=prints(prepared.initial(options.seed)),
         hidden=list(facts.hidden_tensors),
     )
     for case in make_cases(prepared, facts, options):
@@ -83,6 +85,7 @@ def case_frame(case: Case) -> dict[str, Any]:
         "inputs": sendable(case.inputs),
         "train": case.train,
         "grad": case.grad,
+        "initial": case.initial,
         "eager": sendable(case.eager),
         "precise": sendable(case.precise),
         "precision": case.precision,

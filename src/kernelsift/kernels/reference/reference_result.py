@@ -29,7 +29,13 @@ class ReferenceCase:
 
     def for_candidate(self) -> dict[str, Any]:
         """Return the part that may leave the parent: no answer is in it."""
-        return {"name": self.name, "inputs": self.inputs, "train": self.train, "grad": self.grad}
+        return {
+            "name": self.name,
+            "inputs": self.inputs,
+            "train": self.train,
+            "grad": self.grad,
+            "initial": self.expected.group == "initial",
+        }
 
 
 @dataclass(slots=True)
@@ -39,6 +45,8 @@ class ReferenceResult:
     gate: GateFacts | None = None
     init: dict[str, Any] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
+    initial: dict[str, Any] = field(default_factory=dict)
+    """Digests of the weights as constructed from the job's seed, by name."""
     cases: list[ReferenceCase] = field(default_factory=list)
     scaled: dict[str, Any] | None = None
     complete: bool = False
@@ -67,6 +75,7 @@ def _take(result: ReferenceResult, frame: dict[str, Any]) -> None:
             result.gate = GateFacts.model_validate(frame["facts"])
         case "loaded":
             result.init, result.state = frame["init"], frame["state"]
+            result.initial = frame["initial"]
         case "case":
             result.cases.append(_case(frame))
         case "scaled":

@@ -6,7 +6,8 @@ changed alike, by name and value, so that candidate and reference stay one probl
 """
 
 import ast
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 _MAKERS = frozenset({"get_inputs", "get_init_inputs"})
@@ -14,6 +15,14 @@ _STRUCTURE = (
     "kernel stride pad dilation num_layers n_layers layers dropout eps axis seed expansion".split()  # noqa: SIM905
 )
 """Names with these words set how the computation is made, not how large it is."""
+
+
+_FOLDS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+}
+_LARGEST = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,8 @@ def constants(code: str) -> tuple[Constant, ...]:
     return tuple(Constant(key, _value(node)) for key, node in _places(ast.parse(code)))
 
 
-def _places(tree: ast.Module) -> Iterator[tuple[str, ast.Constant]]:
-    last: dict[str, list[tuple[str, ast.Constant]]] = {}
+def _places(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    last: dict[str, list[tuple[str, ast.expr]]] = {}
     for statement in tree.body:
         for name, value in _assigned(statement):
             last[name] = list(_integers(name, value))
@@ -77,17 +86,29 @@ def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
             yield from _pairs(one, part)
 
 
-def _integers(name: str, value: ast.expr) -> Iterator[tuple[str, ast.Constant]]:
-    if isinstance(value, ast.Constant) and _is_integer(value):
+def _integers(name: str, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    if _folded(value) is not None:
         yield name, value
     elif isinstance(value, ast.Tuple | ast.List):
         for at, element in enumerate(value.elts):
             yield from _integers(f"{name}[{at}]", element)
 
 
-def _value(node: ast.Constant) -> int:
-    assert isinstance(node.value, int)
-    return node.value
+def _value(node: ast.expr) -> int:
+    value = _folded(node)
+    assert value is not None
+    return value
+
+
+def _folded(node: ast.expr) -> int | None:
+    """The integer that a literal, or a sum or product of literals (`128 * 4`), stands for."""
+    if isinstance(node, ast.Constant):
+        return node.value if type(node.value) is int else None
+    if isinstance(node, ast.BinOp) and type(node.op) in _FOLDS:
+        left, right = _folded(node.left), _folded(node.right)
+        if left is not None and right is not None and max(abs(left), abs(right)) < _LARGEST:
+            return _FOLDS[type(node.op)](left, right)
+    return None
 
 
 def _is_integer(node: ast.AST) -> bool:
@@ -107,7 +128,7 @@ def rewrite_constants(code: str, changes: Iterable[Change], *, makers: bool = Tr
         if ":" in key and not makers:
             continue
         new = wanted.get((key, _value(node)))
-        if new is not None and node.end_col_offset is not None:
+        if new is not None and node.end_col_offset is not None and node.end_lineno == node.lineno:
             edits.append((node.lineno, node.col_offset, node.end_col_offset, str(new)))
     lines = code.encode("utf-8", "surrogatepass").splitlines(keepends=True)
     for line, start, end, text in sorted(edits, reverse=True):
@@ -130,7 +151,7 @@ def pinned_names(candidate: str, found: Iterable[Constant]) -> frozenset[str]:
     are everywhere and pin nothing.
     """
     tree = ast.parse(candidate)
-    copies = {id(node) for _, node in _places(tree)}
+    copies = {id(part) for _, node in _places(tree) for part in ast.walk(node)}
     written = {
         node.value
         for node in ast.walk(tree)
