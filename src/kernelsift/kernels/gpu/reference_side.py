@@ -60,7 +60,8 @@ class ReferenceSide:
         self._load()
         self._count = 1
         self._work, size = self._look()
-        self._count = max(1, min(MOST_CALLS, int(raw["memory_bytes"]) // max(size, 1)))
+        room = min(int(raw["memory_bytes"]), device.free_bytes() // 4)
+        self._count = max(1, min(MOST_CALLS, room // max(size, 1)))
 
     def _weight_recipes(self, fixed: frozenset[str]) -> dict[str, dict[str, Any]]:
         learned = {name for name, _ in self._module.named_parameters(remove_duplicate=False)}
@@ -89,23 +90,23 @@ class ReferenceSide:
                 for name, made in self._weights.items()
             }
 
-    def _one_call(self) -> tuple[list[Any], Any]:
+    def _arguments(self) -> list[Any]:
         inputs = Inputs(self._tree, self._recipes, 1, self._device.name)
         inputs.fill(self._seed)
-        (arguments,) = inputs.arguments()
-        with torch.no_grad():
-            return arguments, self._module(*arguments)
+        return inputs.arguments()[0]
 
     def _finite(self) -> bool:
-        _, answer = self._one_call()
+        with torch.no_grad():
+            answer = self._module(*self._arguments())
         tensors = [t for t in tensors_in(answer) if t.is_floating_point()]
         total = sum(t.numel() for t in tensors)
         return not total or sum(int(torch.isfinite(t).sum()) for t in tensors) * 2 >= total
 
     def _look(self) -> tuple[Work, int]:
         """What one call has to do, and the memory that a call's inputs and kept answers take."""
-        with recorded() as record:
-            arguments, answer = self._one_call()
+        arguments = self._arguments()
+        with torch.no_grad(), recorded() as record:
+            answer = self._module(*arguments)
         ins, outs = tensors_in(arguments), tensors_in(answer)
         if not outs:
             raise RecipeError("the reference returns no tensor")

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -14,6 +14,9 @@ Ask = Callable[[Side, BlockOrder], Block | Trouble]
 """Runs one block on one side."""
 SYNC_ROUNDS = 3
 """So many rounds read the wall clock too."""
+LEAST_CALLS = 4
+LONG_BLOCKS = 20
+"""A slow side's block may last so many times as long as planned."""
 TRIAL = 4
 """Calls in the first, discarded blocks."""
 
@@ -52,7 +55,7 @@ def _blocks(ask: Ask, plan: Plan, clock: Callable[[], float]) -> Iterator[Block 
     if any(isinstance(trials[side], Trouble) for side in ("candidate", "eager", "empty")):
         return
     sides = [side for side, tried in trials.items() if isinstance(tried, Block)]
-    order = _order(secret, trials["eager"], plan)
+    order = BlockOrder(secret.getrandbits(62), _count(trials, plan), "queue")
     for number in range(plan.most_rounds):
         for side, regime in _turns(sides, number):
             block = ask(side, _fresh(order, regime, number))
@@ -84,12 +87,16 @@ def _trial(ask: Ask, side: Side, secret: random.Random, plan: Plan) -> Block | T
     return tried
 
 
-def _order(secret: random.Random, tried: Block | Trouble, plan: Plan) -> BlockOrder:
-    """So many calls that the reference's block lasts long enough to be timed from outside."""
-    walls = tried.walls if isinstance(tried, Block) else ()
-    each = max(median(walls), 1e-6) if walls else plan.block_seconds
-    wanted = max(8, round(plan.block_seconds / each))
-    return BlockOrder(secret.getrandbits(62), max(1, min(wanted, plan.most_calls)), "queue")
+def _count(trials: Mapping[Side, Block | Trouble], plan: Plan) -> int:
+    """So many calls that the reference's block lasts long enough to be timed from outside, and
+    nobody's block too long.
+    """
+    walls = {s: median(t.walls) for s, t in trials.items() if isinstance(t, Block) and t.walls}
+    each = max(walls.get("eager", plan.block_seconds), 1e-6)
+    slowest = max((*walls.values(), 1e-6))
+    wanted = max(LEAST_CALLS, round(plan.block_seconds / each))
+    borne = max(LEAST_CALLS, round(LONG_BLOCKS * plan.block_seconds / slowest))
+    return max(1, min(wanted, borne, plan.most_calls))
 
 
 def _fresh(order: BlockOrder, regime: Regime, number: int) -> BlockOrder:

@@ -87,13 +87,16 @@ def seed_all(seed: int) -> None:
         torch.default_generator.manual_seed(seed % 2**63)
 
 
-def load_reference(code: str, class_name: str | None = None, name: str = "reference") -> Reference:
+def load_reference(
+    code: str, class_name: str | None = None, name: str = "reference", *, on_cpu: bool = True
+) -> Reference:
     """Execute the code from a real file and find its class; raises what the code raises.
 
+    `on_cpu`: what asks for CUDA gets the CPU, in this process for good.
     The file is gone afterwards; `inspect.getsource` and TorchScript find the text in `linecache`.
     """
     install_helpers()
-    if "cuda" in code:
+    if on_cpu and "cuda" in code:
         use_cpu()
     space = _executed(code, name)
     if not callable(space.get("get_inputs")):
