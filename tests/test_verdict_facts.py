@@ -163,6 +163,7 @@ def test_work_of_pytorch_is_named():
         ({"behaviour": BehaviourFacts(late_call_differs=True)}, "K42", False),
         ({"behaviour": BehaviourFacts(output_overwritten=True)}, "K45", False),
         ({"behaviour": BehaviourFacts(state_differs=True)}, "K31", False),
+        ({"behaviour": BehaviourFacts(training_not_random=True)}, "K31", False),
         ({"behaviour": BehaviourFacts(inputs_changed=True)}, "K35", False),
         ({"behaviour": BehaviourFacts(patched=("torch.allclose",))}, "K50", False),
         ({"behaviour": BehaviourFacts(threads_left=1)}, "K62", False),

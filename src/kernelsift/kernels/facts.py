@@ -179,6 +179,8 @@ class BehaviourFacts(Frozen):
     """A later call changed an answer that was returned before."""
     inputs_changed: bool | None = None
     """Bytes of an input changed, and the reference does not do that."""
+    training_not_random: bool | None = None
+    """In training mode it answers as in evaluation, where the reference is random (dropout)."""
     state_differs: bool | None = None
     """Buffers after the call are not those of the reference."""
     patched: tuple[str, ...] = ()

@@ -197,6 +197,7 @@ def _behaviour(seen: BehaviourFacts) -> Iterator[Finding]:
         (seen.output_overwritten, "K45", "bug", "a later call changed an earlier answer"),
         (seen.inputs_changed, "K35", "bug", "an input was changed, which the reference does not"),
         (seen.state_differs, "K31", "bug", "buffers after the call are not the reference's"),
+        (seen.training_not_random, "K31", "bug", "dropout is left out in training mode"),
         (seen.subclassed_output, "K61", "hard", "the answer is no plain tensor"),
     )
     for seen_it, code, severity, text in table:

@@ -312,8 +312,8 @@ class Caller:
         return {"answers": step["case"], **body}
 
     def _again(self, step: dict[str, Any]) -> dict[str, Any]:
-        """The case again: same instance, or a fresh one, possibly under other options."""
-        case = self.cases[step["case"]]
+        """The case again: same instance, or a fresh one, possibly in training, or with options."""
+        case = self.cases[step["case"]] | ({"train": True} if step.get("train") else {})
         target = self.instance(case, fresh=bool(step.get("fresh")))
         return self.measured(target, case, self.fresh_inputs(case))
 

@@ -33,10 +33,14 @@ def with_casts_and_idle(
 def with_state(
     seen: BehaviourFacts | None, result: CandidateResult, reference: ReferenceResult
 ) -> BehaviourFacts | None:
-    """Add whether buffers are kept as the reference keeps them."""
+    """Add whether buffers are kept as the reference keeps them, and dropout is applied."""
     if seen is None:
         return None
-    return seen.model_copy(update={"state_differs": state_differs(result, reference)})
+    more = {
+        "state_differs": state_differs(result, reference),
+        "training_not_random": training_not_random(result, reference),
+    }
+    return seen.model_copy(update=more)
 
 
 def rounded(result: CandidateResult, reference: ReferenceResult) -> tuple[Rounding, ...]:
@@ -85,6 +89,15 @@ def idle_cases(
 def _facts(result: CandidateResult, case: ReferenceCase) -> dict[str, Any]:
     facts = result.outputs.get(case.name, {}).get("facts")
     return facts if isinstance(facts, dict) else {}
+
+
+def training_not_random(result: CandidateResult, reference: ReferenceResult) -> bool | None:
+    """Whether the answer in training mode is that of evaluation; None where it was not asked."""
+    frame = result.steps.get("training")
+    case = next((c for c in reference.cases if frame and c.name == frame.get("answers")), None)
+    if frame is None or case is None or "output" not in frame or case.train:
+        return None
+    return compare(case.expected, frame["output"]).status in _RIGHT
 
 
 def state_differs(result: CandidateResult, reference: ReferenceResult) -> bool | None:

@@ -23,8 +23,13 @@ _EARLY = ("noop", "raise", "sanitize", "mutate", "repeat", "late")
 """Steps that come before the cases with other values: cheap, or the most telling."""
 
 
-def steps_for(cases: list[ReferenceCase]) -> list[dict[str, Any]]:
-    """A second look at the same object, ablations and sanitizers, on the nominal cases."""
+def steps_for(
+    cases: list[ReferenceCase], *, random_training: bool = False
+) -> list[dict[str, Any]]:
+    """A second look at the same object, ablations and sanitizers, on the nominal cases.
+
+    `random_training`: the reference is random in training mode, as with dropout.
+    """
     nominal = [case for case in cases if case.expected.group == "nominal"]
     if not nominal:
         return []
@@ -44,6 +49,8 @@ def steps_for(cases: list[ReferenceCase]) -> list[dict[str, Any]]:
             {"name": "late", "kind": "late", "case": first, "with": other, "calls": LATE_CALLS},
             {"name": "keep", "kind": "keep", "case": first, "with": other},
         ]
+    if random_training:
+        steps.append({"name": "training", "kind": "again", "case": first, "train": True})
     for step in steps:
         step["seconds"] = _FACTORS.get(step["name"], 1.0) * nominal[0].seconds
     return steps
@@ -71,7 +78,8 @@ def payload_for(
     `request`: nonce, code, module_name, entry, reference (its source), budget and patience
     (processor seconds).
     """
-    steps, must = steps_for(reference.cases), _must(reference.cases)
+    random = bool(reference.gate and reference.gate.train_random)
+    steps, must = steps_for(reference.cases, random_training=random), _must(reference.cases)
     return wire.encode({
         "nonce": request["nonce"],
         "code": request["code"],
