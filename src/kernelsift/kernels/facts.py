@@ -196,6 +196,8 @@ class CompileFacts(Frozen):
     target: str
     signature: str = ""
     """Types, compile-time values and options, in words: what was compiled."""
+    group: CaseGroup = "nominal"
+    """Of the case that launched it first."""
     status: Literal["ok", "error", "timeout", "not-run"]
     why: str = ""
     shared_bytes: Count | None = None

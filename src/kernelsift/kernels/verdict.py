@@ -16,6 +16,7 @@ from kernelsift.kernels.facts import (
     RunStatus,
     VerifyFacts,
 )
+from kernelsift.kernels.verdict_compiled import reason, refused
 from kernelsift.kernels.verdict_findings import dynamic_findings, merged
 from kernelsift.model import Frozen
 
@@ -130,9 +131,8 @@ def _outcome(facts: VerifyFacts, policy: Policy) -> _Judged:
         return shown
     if failed := _failed(facts, decisive):
         return failed
-    if broken := [c for c in facts.compiled if c.status == "error"]:
-        why = tuple(f"{c.kernel} does not compile for {c.target}: {c.why}" for c in broken)
-        return "compile_error", None, why
+    if broken := refused(facts.compiled, policy.decisive):
+        return "compile_error", None, tuple(map(reason, broken))
     agree = f"{len(decisive)} cases agree with the reference"
     if any(c.status in {"equal", "imprecise"} and c.informative for c in decisive):
         return _too_rough(facts) or ("correct", None, (agree,))

@@ -14,6 +14,7 @@ from kernelsift.kernels.facts import (
     VerifyFacts,
 )
 from kernelsift.kernels.gpu.timing_findings import gpu_findings
+from kernelsift.kernels.verdict_compiled import compile_findings
 
 _WRONG = frozenset({"differs", "nonfinite"})
 _GROUP: dict[CaseGroup, tuple[str, Severity]] = {
@@ -48,11 +49,7 @@ def dynamic_findings(
         yield from _behaviour(facts.behaviour)
     if facts.gpu is not None:
         yield from gpu_findings(facts.gpu)
-    for compiled in facts.compiled:
-        limit, used = compiled.shared_limit, compiled.shared_bytes
-        if limit is not None and used is not None and used > limit:
-            evidence = f"{compiled.kernel} needs {used} bytes of shared memory, "
-            yield _finding("K36", "bug", f"{evidence}{compiled.target} has {limit}")
+    yield from compile_findings(facts.compiled, decisive)
     if facts.run.status == "no-token":
         yield _finding(
             "K53", "hard", facts.run.why or "the process ended without our proof of work"

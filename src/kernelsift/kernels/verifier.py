@@ -12,6 +12,8 @@ from kernelsift.kernels import wire
 from kernelsift.kernels.candidate import candidate_evidence as evidence
 from kernelsift.kernels.candidate import candidate_result as read
 from kernelsift.kernels.candidate.candidate_plan import payload_for
+from kernelsift.kernels.compiling.compiler import Compiler
+from kernelsift.kernels.compiling.launched import launches_of
 from kernelsift.kernels.facts import (
     ReferenceRun,
     StaticSummary,
@@ -98,9 +100,13 @@ class _Case:
 class Verifier:
     """Verifies candidates through a pool of sandboxed children. Thread-safe."""
 
-    def __init__(self, pool: Pool, effort: Effort | None = None) -> None:
+    def __init__(
+        self, pool: Pool, effort: Effort | None = None, compiler: Compiler | None = None
+    ) -> None:
+        """`compiler`: for what candidates launch; without one nothing is compiled."""
         self._pool = pool
         self._effort = effort or Effort()
+        self._compiler = compiler
         self._scaled: dict[tuple[Any, ...], ReferenceResult] = {}
 
     def verify(self, question: Question, seed: int | None = None) -> VerifyFacts:
@@ -152,9 +158,17 @@ class Verifier:
             {"seed": case.secret % 2**31},
         )
         child = _timed("candidate", timings, lambda: self._run(_CANDIDATE_JOB, payload))
-        found = self._facts(summary, state, timings, gate=reference.gate)
+        result = read.read_candidate(child.frames, nonce)
         budget = self._effort.candidate_seconds
-        return found.model_copy(update=_measured(child, nonce, reference, budget))
+        found = self._facts(summary, state, timings, gate=reference.gate)
+        found = found.model_copy(update=_measured(child, result, reference, budget))
+        launches = list(launches_of(result, reference))
+        if self._compiler is None or not launches or _too_slow(found):
+            return found
+        began, scaled = time.monotonic(), bool(sizes.changes)
+        compiled = self._compiler.compile(small.code, launches, scaled=scaled)
+        timings.append(_timing("compile", began))
+        return found.model_copy(update={"compiled": compiled})
 
     def _sizes(self, question: Question, timings: list[Timing]) -> Iterator[_Sizes]:
         """Sizes to try: the usual ones; larger where only such are valid, smaller where slow."""
@@ -237,9 +251,8 @@ class Verifier:
 
 
 def _measured(
-    child: ChildResult, nonce: str, reference: ReferenceResult, budget: float
+    child: ChildResult, result: read.CandidateResult, reference: ReferenceResult, budget: float
 ) -> dict[str, Any]:
-    result = read.read_candidate(child.frames, nonce)
     read.believe_skips(result, reference, child.cpu_seconds, budget)
     tf32 = read.uses_tf32(result)
     compared = read.comparisons(result, reference, tf32=tf32)

@@ -102,8 +102,10 @@ class _Work:
         order = self.orders[number]
         if child.status != "crash" or any(word in child.output for word in _MEMORY_WORDS):
             status = "timeout" if child.status == "timeout" else "not-run"
-            facts = order.facts(status, f"{child.status}: {child.reason}")
-            self._settle(number, facts, lasting=False)
+            for other in tuple(self.todo):  # it would be no faster for another target
+                if self.orders[other].signature == order.signature:
+                    facts = self.orders[other].facts(status, f"{child.status}: {child.reason}")
+                    self._settle(other, facts, lasting=False)
         elif number in self._crashed:
             why = f"the compiler crashed ({child.reason}) {error_text(said)}".strip()
             self._settle(number, order.facts("error", why))
@@ -151,7 +153,7 @@ class Compiler:
         refusal that sizes may explain is `not-run` as well.
         """
         seen = signatures(launches)
-        orders = [_Order(one, t) for one in seen[:MAX_SIGNATURES] for t in self.targets]
+        orders = [_Order(one, t) for one in list(seen)[:MAX_SIGNATURES] for t in self.targets]
         known = self._cache.known(code)
         missing = [order for order in orders if order.name not in known]
         if missing:
@@ -159,12 +161,14 @@ class Compiler:
             self._cache.add(code, work.lasting)
             known |= work.lasting | work.passing
         why = f"more than {MAX_SIGNATURES} different launches"
-        left_out = [_Order(one, t) for one in seen[MAX_SIGNATURES:] for t in self.targets]
-        found = (known[order.name] for order in orders)
-        return (
-            *(doubted(facts) if scaled else facts for facts in found),
-            *(order.facts("not-run", why) for order in left_out),
-        )
+        found = []
+        for number, (signature, group) in enumerate(seen.items()):
+            for order in (_Order(signature, t) for t in self.targets):
+                left_out = number >= MAX_SIGNATURES
+                facts = order.facts("not-run", why) if left_out else known[order.name]
+                facts = doubted(facts) if scaled else facts
+                found.append(facts.model_copy(update={"group": group}))
+        return tuple(found)
 
     def _run(self, code: str, orders: Sequence[_Order]) -> _Work:
         work, left = _Work(orders), self._seconds

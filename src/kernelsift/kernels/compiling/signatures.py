@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kernelsift.kernels.facts import CaseGroup
+
 MAX_SIGNATURES = 16
 """Different signatures of one candidate that are compiled; the others are said to be left out."""
 MAX_ARGUMENTS = 256
@@ -48,13 +50,18 @@ class Signature:
         return ", ".join(parts) + (f"; {', '.join(options)}" if options else "")
 
 
-def signatures(launches: Iterable[Any]) -> tuple[Signature, ...]:
-    """Return the different signatures of recorded launches, in their order.
+def signatures(launches: Iterable[Any]) -> dict[Signature, CaseGroup]:
+    """Return the different signatures of recorded launches in their order, and where each was
+    seen first: `group` of its launch, nominal where there is none.
 
     Launches come from a child and may be anything; what is no launch is left out.
     """
-    found = (_signature(launch) for launch in launches)
-    return tuple(dict.fromkeys(one for one in found if one is not None))
+    found: dict[Signature, CaseGroup] = {}
+    for launch in launches:
+        signature = _signature(launch)
+        if signature is not None:
+            found.setdefault(signature, launch.get("group", "nominal"))
+    return found
 
 
 def _signature(launch: Any) -> Signature | None:

@@ -1,0 +1,22 @@
+"""The launches that a candidate's child recorded, those of its own sizes first."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kernelsift.kernels.candidate.candidate_result import CandidateResult
+from kernelsift.kernels.facts import CaseGroup
+from kernelsift.kernels.reference.reference_result import ReferenceResult
+
+_OTHER_SIZES: frozenset[CaseGroup] = frozenset({"shape", "literal-shape", "layout"})
+
+
+def launches_of(result: CandidateResult, reference: ReferenceResult) -> Iterator[Any]:
+    """Yield each recorded launch with the `group` of its case. What a child says is not checked."""
+    groups = {case.name: case.expected.group for case in reference.cases}
+    answered = sorted(groups, key=lambda name: groups[name] in _OTHER_SIZES)
+    for name in answered:
+        facts = result.outputs.get(name, {}).get("facts")
+        launches = facts.get("launches") if isinstance(facts, dict) else None
+        for launch in launches if isinstance(launches, list) else ():
+            if isinstance(launch, dict):
+                yield {**launch, "group": groups[name]}
