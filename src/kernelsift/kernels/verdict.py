@@ -134,6 +134,9 @@ def _outcome(facts: VerifyFacts, policy: Policy) -> _Judged:
     if broken := refused(facts.compiled, policy.decisive):
         return "compile_error", None, tuple(map(reason, broken))
     agree = f"{len(decisive)} cases agree with the reference"
+    sampled = [c.sampled for c in decisive if c.sampled is not None]
+    if sampled:
+        agree += f" in the {min(sampled):.1%} of their elements that there was time for"
     if any(c.status in {"equal", "imprecise"} and c.informative for c in decisive):
         return _too_rough(facts) or ("correct", None, (agree,))
     if decisive and facts.reference.status == "degenerate":
@@ -221,7 +224,8 @@ def _work(facts: VerifyFacts, policy: Policy) -> Work:
         return "fallback" if no_kernel else "unknown"
     if not seen.launches or seen.ablation_noop == "right" or seen.ablation_raise == "right":
         return "fallback"
-    if seen.coverage == 0 or set(seen.kernels) <= set(seen.copy_only):
+    unused = seen.coverage == 0 and seen.ablation_noop != "wrong"
+    if unused or set(seen.kernels) <= set(seen.copy_only):
         return "figleaf" if seen.kernels else "unknown"
     if seen.torch_share is None:
         return "unknown"

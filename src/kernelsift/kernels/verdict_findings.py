@@ -119,15 +119,17 @@ def _imprecise(
     """An error of the size of lower precision.
 
     A bug where a cast that nobody asked for was seen; and where nothing is computed in lower
-    precision and the error is large, as then something else is not quite right.
+    precision and the error for ordinary values is large: then something else is not quite right.
     """
     worst = max(c.ratio or 0.0 for c in rough)
     text = f"error {worst:.3g} times the bound, as of lower precision, in {_names(rough)}"
     casts = facts.provenance.rounded if facts.provenance else ()
-    main = max((c.ratio or 0.0 for c in rough if c.group in decisive), default=0.0)
-    if not main or (not casts and (facts.run.uses_tf32 or main <= _NEAR)):
+    grave = casts and any(c.group in decisive for c in rough)
+    plain = max((c.ratio or 0.0 for c in rough if c.group == "nominal"), default=0.0)
+    unexplained = not casts and not facts.run.uses_tf32 and plain > _NEAR
+    if not grave and not unexplained:
         return _finding("K28", "suspicious", text)
-    if not casts:
+    if unexplained:
         return _finding("K39", "bug", f"{text}, and nothing is computed in lower precision")
     where = casts[0].kernel or "PyTorch"
     return _finding("K28", "bug", f"{text}; {where} casts to {casts[0].to}", casts[0].line)
@@ -155,7 +157,9 @@ def _provenance(seen: ProvenanceFacts, work: str) -> Iterator[Finding]:
     if seen.ablation_raise == "right":
         yield _finding("K10", "not-a-kernel", "the answer is right although every launch raises")
     if seen.coverage is not None and seen.coverage < 1 and seen.ablation_noop != "right":
-        severity: Severity = "not-a-kernel" if seen.coverage == 0 else "suspicious"
+        # wrong without the launches: PyTorch goes on with what kernels wrote, say a last sum
+        unused = seen.coverage == 0 and seen.ablation_noop != "wrong"
+        severity: Severity = "not-a-kernel" if unused else "suspicious"
         yield _finding("K04", severity, f"kernels wrote {seen.coverage:.0%} of the answer")
     if seen.kernels and set(seen.kernels) <= set(seen.copy_only):
         yield _finding("K05", "not-a-kernel", f"kernels only copy: {', '.join(seen.copy_only)}")
