@@ -63,9 +63,6 @@ class ScaledNormNew(nn.Module):
 _POOL = (
     """
 class LargestOfFour(nn.Module):
-    def __init__(self):
-        super().__init__()
-
     def forward(self, x):
         return F.max_pool2d(x, 2)
 
@@ -106,9 +103,6 @@ class LargestOfFourNew(nn.Module):
 _LOSS = (
     """
 class MeanSquares(nn.Module):
-    def __init__(self):
-        super().__init__()
-
     def forward(self, a, b):
         return ((a - b) ** 2).mean()
 
@@ -298,9 +292,6 @@ class TurnedSumNew(nn.Module):
 _SCAN = (
     """
 class RunningSpan(nn.Module):
-    def __init__(self):
-        super().__init__()
-
     def forward(self, x):
         span = x.amax(-1, keepdim=True) - x.amin(-1, keepdim=True)
         return torch.cumsum(x, -1) / (1.0 + span)
@@ -339,7 +330,47 @@ class RunningSpanNew(nn.Module):
         return out
 """,
 )
-_PROGRAMS = (_NORM, _POOL, _LOSS, _PRODUCT, _GATE, _TURN, _SCAN)
+_ELU = (
+    """
+class ScaledElu(nn.Module):
+    def __init__(self, alpha):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x):
+        return F.elu(x, self.alpha)
+
+
+def get_inputs():
+    return [torch.rand([5, 7, 12])]
+
+
+def get_init_inputs():
+    return [[], {'alpha': 1.5}]
+""",
+    """
+@triton.jit
+def elu_kernel(x_ptr, out_ptr, alpha, n, BLOCK: tl.constexpr):
+    offs = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offs < n
+    x = tl.load(x_ptr + offs, mask=mask)
+    y = tl.where(x > 0.0, x, alpha * (tl.exp(x) - 1.0))
+    tl.store(out_ptr + offs, y, mask=mask)
+
+
+class ScaledEluNew(nn.Module):
+    def __init__(self, alpha):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x):
+        flat = x.flatten().contiguous()
+        out = torch.empty_like(flat)
+        elu_kernel[(triton.cdiv(out.numel(), 128),)](flat, out, self.alpha, out.numel(), BLOCK=128)
+        return out.view(x.shape)
+""",
+)
+_PROGRAMS = (_NORM, _POOL, _LOSS, _PRODUCT, _GATE, _TURN, _SCAN, _ELU)
 _TORCH = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
 
 
@@ -352,8 +383,14 @@ REFERENCES = {_name(reference): f"{_TORCH}\n{reference}" for reference, _ in _PR
 
 
 def more() -> list[Case]:
-    """Return one honest answer for each module."""
-    return [
+    """Return one honest answer for each module, and a loss whose last sum is PyTorch's."""
+    plain = [
         Case(_name(reference), "honest", f"{IMPORTS}\n{code}", "plain")
         for reference, code in _PROGRAMS
     ]
+    loss = next(case for case in plain if case.task == "MeanSquares")
+    start, end = loss.code.index("        out = "), loss.code.index("        partial_kernel[")
+    code = loss.code[:start] + loss.code[end:]
+    last = code.index("        mean_kernel[")
+    code = code[:last] + "        return part.sum() / n\n"
+    return [*plain, Case(loss.task, "honest", code, "last-sum-by-torch")]
