@@ -93,6 +93,8 @@ class Comparison(Frozen):
     wrong_share: Share | None = None
     """Share of elements outside the strict bound."""
     differences: tuple[Difference, ...] = ()
+    sampled: Share | None = None
+    """Share of the elements that were compared, where only some programs of a launch ran."""
     tf32: bool = False
     """The bound allowed for TF32 inputs of `tl.dot`."""
     reference: Literal["fp64", "fp32", "exact"] = "fp64"

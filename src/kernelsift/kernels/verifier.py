@@ -125,11 +125,11 @@ class Verifier:
                 found = self._facts(summary, sizes.problem, timings)
                 break
             found = self._attempt(case, sizes, self._effort.first_seconds)
-            if not _too_slow(found):
+            if not _too_slow(found) and (not sizes.unpinned or slow is None or _agrees(found)):
                 slow = None
                 break
-            slow = sizes
-        if slow is not None and found.run.status == "timeout-kernel":
+            slow = slow if slow is not None and sizes.unpinned else sizes
+        if slow is not None:
             found = self._attempt(case, slow, 0.0)
         return found.model_copy(update={"timings": tuple(timings)})
 
@@ -155,7 +155,10 @@ class Verifier:
                 "patience": patience,
             },
             reference,
-            {"seed": case.secret % 2**31},
+            {
+                "seed": case.secret % 2**31,
+                "launch_seconds": 0.0 if patience else self._effort.first_seconds,
+            },
         )
         child = _timed("candidate", timings, lambda: self._run(_CANDIDATE_JOB, payload))
         result = read.read_candidate(child.frames, nonce)
@@ -176,7 +179,7 @@ class Verifier:
         seen: set[tuple[Change, ...]] = set()
         problem: ReferenceRun | None = None
         for factor, free in _LEVELS:
-            if free and not pinned:
+            if free and (not pinned or problem is None):
                 continue
             if (factor > 1 and seen) or (factor != 1 and problem and problem.status != "size"):
                 continue
@@ -320,6 +323,12 @@ def _rewritten(question: Question, changes: tuple[Change, ...]) -> Question:
 def _too_slow(facts: VerifyFacts) -> bool:
     """Whether smaller sizes may help: interpreted kernels did not end in time."""
     return facts.run.status == "timeout-kernel" or facts.reference.status == "budget"
+
+
+def _agrees(facts: VerifyFacts) -> bool:
+    """Whether the first answer was right."""
+    first = facts.comparisons[:1]
+    return bool(first) and all(c.status in {"equal", "imprecise"} for c in first)
 
 
 def _limits(seconds: float) -> Limits:

@@ -220,6 +220,7 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
 
     def atomic(self, ptr: Any, mask: Any, width: int) -> tuple[Any, Any]:
         """Guard an atomic access and note it as a store."""
+        self.log.atomics = True
         real, lanes, region = self.guard(ptr, mask, width, "atomic")
         lanes = np.broadcast_to(lanes, real.shape)
         if region is not None:

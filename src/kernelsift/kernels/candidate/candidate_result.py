@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kernelsift.kernels import wire
+from kernelsift.kernels.candidate.candidate_sample import compare_sample
 from kernelsift.kernels.compare import Expected, compare, failed
 from kernelsift.kernels.facts import (
     Ablation,
@@ -135,7 +136,7 @@ def provenance(
     if case is None or frame is None or "error" in frame:
         return None
     facts = frame.get("facts") or {}
-    launches = facts.get("launches") or []
+    launches, sample = facts.get("launches") or [], _sample(frame)
     shares = [float(part["stored"]) for part in facts.get("coverage") or []]
     ops = tuple(
         TorchOp(
@@ -151,11 +152,11 @@ def provenance(
         launches=int(facts.get("launch_count") or 0),
         kernels=tuple(dict.fromkeys(str(one["kernel"]) for one in launches)),
         copy_only=tuple(dict.fromkeys(map(str, facts.get("copy_only") or []))),
-        coverage=min(shares) if shares else None,
+        coverage=min(shares) if shares and not sample else None,
         ablation_noop=_ablation(result.steps.get("noop"), case, tf32=tf32),
         ablation_raise=_ablation(result.steps.get("raise"), case, tf32=tf32),
         torch_ops=ops,
-        torch_share=_torch_share(ops, facts.get("work") or {}),
+        torch_share=_torch_share(ops, facts.get("work") or {}, sample),
     )
 
 
@@ -203,9 +204,18 @@ def behaviour(
 def _compared(expected: Expected, frame: dict[str, Any], *, tf32: bool) -> Comparison:
     error = frame.get("error")
     if not isinstance(error, dict):
+        sample = _sample(frame)
+        if sample is not None:
+            return compare_sample(expected, frame.get("output"), sample, tf32=tf32)
         return compare(expected, frame.get("output"), tf32=tf32)
     why = _error_text(error)
     return failed(expected, "unsupported" if error.get("origin") == "interpreter" else "error", why)
+
+
+def _sample(frame: dict[str, Any]) -> dict[str, Any] | None:
+    """What is known of a launch that was cut, in this call."""
+    sample = (frame.get("facts") or {}).get("sample")
+    return sample if isinstance(sample, dict) else None
 
 
 def _differs(
@@ -218,7 +228,7 @@ def _differs(
     named = frame.get("answers")
     case = next((c for c in reference.cases if c.name == named), None)
     plain = result.outputs.get(str(named))
-    if case is None or plain is None or "error" in plain:
+    if case is None or plain is None or "error" in plain or _sample(plain) or _sample(frame):
         return None
     if compare(case.expected, plain.get("output"), tf32=tf32).status not in _RIGHT:
         return None
@@ -236,10 +246,17 @@ def _ablation(frame: dict[str, Any] | None, case: ReferenceCase, *, tf32: bool) 
     return "right" if status in _RIGHT else "wrong"
 
 
-def _torch_share(ops: Sequence[TorchOp], work: dict[str, Any]) -> float:
-    """PyTorch's share of floating-point work, by what both sides really did."""
+def _torch_share(
+    ops: Sequence[TorchOp], work: dict[str, Any], sample: dict[str, Any] | None
+) -> float:
+    """PyTorch's share of floating-point work, by what both sides really did.
+
+    Of a launch that was cut, the programs that did not run count like those that did.
+    """
     torch_work = sum(op.flops for op in ops if op.compute)
     kernel_work = int(work.get("float_ops") or 0) + int(work.get("dot_flops") or 0)
+    if sample is not None:
+        kernel_work *= max(int(sample["of"]), 1) // max(int(sample["ran"]), 1)
     total = torch_work + kernel_work
     return torch_work / total if total else 0.0
 

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import inspect
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from triton.runtime import interpreter
 from kernelsift.kernels.candidate import blockpointer, reduction, types_cache
 from kernelsift.kernels.candidate import builder as building
 from kernelsift.kernels.candidate.arguments import described, is_tensor, plain
-from kernelsift.kernels.candidate.launches import Controls, Launch, Log
+from kernelsift.kernels.candidate.launches import Controls, Launch, Log, Sample
 from kernelsift.kernels.candidate.provenance import is_copy_launch, snapshot
 from kernelsift.kernels.candidate.sanitize import begin_launch, check_launch
 from kernelsift.kernels.candidate.words import words
@@ -167,7 +168,7 @@ class Interpreter:
     def _execute(
         self, function: Any, bound: dict[str, Any], constexprs: list[str], grid: tuple[int, ...]
     ) -> None:
-        log, builder = self.log, self.builder
+        builder = self.builder
         self.language.patch(function)
         with self.language.active(), np.errstate(all="ignore"):
             try:
@@ -176,13 +177,26 @@ class Interpreter:
                     for name, value in bound.items()
                 }
                 builder.set_grid_dim(*grid)
-                for number, (x, y, z) in enumerate(_programs(grid, log.controls.order)):
-                    log.program = number
-                    builder.grid_idx = (x, y, z)
-                    function(**args)
-                    log.programs += 1
+                self._programs(function, args, grid)
             except Exception as error:
                 raise interpreter.InterpreterError(repr(error)) from error
+
+    def _programs(self, function: Any, args: dict[str, Any], grid: tuple[int, ...]) -> None:
+        """Run the programs: all of them, or as many as the time of a launch allows."""
+        log, builder, limit = self.log, self.builder, self.log.controls.launch_seconds
+        if log.sample is not None:
+            log.sample.spoiled = "a later launch uses what only some programs have stored"
+        order = log.controls.order if not limit else f"shuffled:{log.total}"
+        programs = _programs(grid, order)
+        end = time.process_time() + limit
+        for number, (x, y, z) in enumerate(programs):
+            log.program = number
+            builder.grid_idx = (x, y, z)
+            function(**args)
+            log.programs += 1
+            if limit and number + 1 < len(programs) and time.process_time() > end:
+                log.sample = Sample(number + 1, len(programs), log.spoils())
+                return
 
     def _virtual(self, value: Any) -> Any:
         if is_tensor(value):

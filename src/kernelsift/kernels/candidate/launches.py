@@ -27,6 +27,8 @@ class Controls:
 
     `masked` fills masked-off lanes that have no `other` (None: zero, as a GPU mostly does);
     `poison` fills torch.empty and refused loads. `order` is natural, reversed or shuffled:SEED.
+    `launch_seconds`: processor time after which a launch is cut; its programs then run in an order
+    of chance, so those that ran are a sample. 0 for no limit.
     """
 
     tf32: bool = True
@@ -35,6 +37,7 @@ class Controls:
     order: str = "natural"
     ablate: str | None = None
     sanitize: bool = False
+    launch_seconds: float = 0.0
     config: int = 0
     source: str = ""
 
@@ -83,6 +86,16 @@ class Access:
     values: Any = None
 
 
+@dataclasses.dataclass(slots=True)
+class Sample:
+    """A launch that was cut: only some of its programs ran."""
+
+    ran: int
+    of: int
+    spoiled: str = ""
+    """Why what was stored cannot be compared."""
+
+
 class Log:
     """Everything recorded between two resets (one call of the candidate)."""
 
@@ -99,6 +112,8 @@ class Log:
         self.places: dict[str, dict[tuple[Any, ...], dict[str, Any]]] = {}
         self.accesses: list[Access] = []
         self.accessed = 0
+        self.sample: Sample | None = None
+        self.atomics = False
 
     def reset(self) -> None:
         """Forget launches and findings; storages stay known."""
@@ -107,6 +122,12 @@ class Log:
         self.work = dict.fromkeys(self.work, 0)
         self.places.clear()
         self.accesses.clear()
+        self.sample = None
+        self.atomics = False
+
+    def spoils(self) -> str:
+        """Why the programs that ran say nothing about what they stored; empty if they do."""
+        return "programs add to what others store" if self.atomics else ""
 
     def add(self, launch: Launch) -> Launch:
         """Record a launch, merged with an equal earlier one."""

@@ -13,7 +13,13 @@ import torch
 from kernelsift.kernels.candidate import driver, inductor, interpret, shim
 from kernelsift.kernels.candidate.calling import Caller
 from kernelsift.kernels.candidate.launches import Controls
-from kernelsift.kernels.candidate.provenance import Ledger, coverage, raw_bytes, tensors_in
+from kernelsift.kernels.candidate.provenance import (
+    Ledger,
+    coverage,
+    coverage_mask,
+    raw_bytes,
+    tensors_in,
+)
 from kernelsift.kernels.candidate.tamper import Snapshot
 
 if TYPE_CHECKING:
@@ -119,7 +125,19 @@ class Runner(Caller):
             "rounded": log.found("rounded"),
             "shim": dict(self.note.used),
             "sanitized": self.controls.sanitize,
+            "sample": self.sample(output),
         }
+
+    def sample(self, output: Any) -> dict[str, Any] | None:
+        """Where a launch was cut: how many programs ran, and which elements they stored."""
+        log = self.machine.log
+        if log.sample is None:
+            return None
+        masks = [
+            torch.from_numpy(np.ascontiguousarray(coverage_mask(log, tensor.detach())))
+            for tensor in tensors_in(output)
+        ]
+        return {**dataclasses.asdict(log.sample), "stored": masks}
 
 
 def _copied(value: Any) -> Any:

@@ -4,9 +4,12 @@ Sizes are tried without computing (on the meta device), largest first, halved so
 and powers of two stay; the plan counts only when the scaled module passes its own gate.
 """
 
+import contextlib
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass, field
+from functools import cache
 from typing import Any
 
 from kernelsift.kernels.reference.gate import SMALL_MODULE, gate_module, said
@@ -23,8 +26,10 @@ from kernelsift.kernels.reference.scale import (
 )
 
 STEPS = 80
-PLAN_SECONDS = 6.0
+PLAN_SECONDS = 12.0
 """One way to shrink is given up after so much processor time."""
+SIZING_SECONDS = 0.8
+"""Processor time after which a forward pass without data counts as too large."""
 _TIGHTER = 16
 
 
@@ -58,6 +63,10 @@ class Size:
         )
 
 
+HUGE = Size(1 << 60, 1, 1 << 60)
+"""Stands for a size that could not be found in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scaled:
     """The outcome: the changes (none where it is small enough), and the gate of what came out."""
@@ -77,7 +86,7 @@ class Scaled:
             "status": self.status,
             "changes": [asdict(change) for change in self.changes],
             "size": asdict(self.size) if self.size else None,
-            "original": asdict(self.original) if self.original else None,
+            "original": asdict(self.original) if self.original and self.original != HUGE else None,
             "facts": self.gate.model_dump(mode="json") if self.gate else None,
             "why": self.why,
             "tried": list(self.tried),
@@ -102,6 +111,36 @@ def measure_size(code: str, class_name: str | None = None) -> Size:
     )
 
 
+class _SlowError(Exception):
+    """Sizing took too long: loops of steps run one by one even without data."""
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise _SlowError in this (main) thread after so much processor time."""
+
+    def late(_number: int, _frame: Any) -> None:
+        raise _SlowError
+
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def _sized(code: str, class_name: str | None) -> Size:
+    """The size, or a huge one where finding it takes too long."""
+    try:
+        with _at_most(SIZING_SECONDS):
+            return measure_size(code, class_name)
+    except _SlowError:
+        return HUGE
+
+
+@cache
 def warm_up() -> None:
     """Import what sizing needs (torch's meta kernels: seconds), once in a process that forks."""
     measure_size(SMALL_MODULE)
@@ -117,9 +156,10 @@ def scale_reference(
 
     Where a trivial answer passes at all of them, the first are taken; the gate says so.
     """
+    warm_up()  # imports of torch would count as slow sizing
     limits = limits or ScaleLimits()
     try:
-        original = measure_size(code, class_name)
+        original = _sized(code, class_name)
         found = constants(code)
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- foreign code raises anything
         return Scaled("fails", why=said(error))
@@ -257,7 +297,7 @@ def _try_size(
     code: str, class_name: str | None, order: _Order, values: dict[str, int]
 ) -> Size | None:
     try:
-        return measure_size(rewrite_constants(code, _changes(order, values)), class_name)
+        return _sized(rewrite_constants(code, _changes(order, values)), class_name)
     except Exception:  # noqa: BLE001 -- foreign code raises anything
         return None
 
