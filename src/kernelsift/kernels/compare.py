@@ -35,6 +35,8 @@ class Expected:
     """Nested answer of the module as it is: decides structure, shapes and dtypes."""
     precision: Literal["fp64", "fp32"] = "fp64"
     informative: bool = True
+    own: bool = False
+    """The inputs are those that the module itself makes."""
 
 
 @dataclass(slots=True)
@@ -99,6 +101,7 @@ def _made(
         tf32=tf32,
         reference="exact" if exact else expected.precision,
         informative=expected.informative,
+        own=expected.own,
         why=why[:500],
     )
 

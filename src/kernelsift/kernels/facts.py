@@ -98,6 +98,8 @@ class Comparison(Frozen):
     tf32: bool = False
     """The bound allowed for TF32 inputs of `tl.dot`."""
     reference: Literal["fp64", "fp32", "exact"] = "fp64"
+    own: bool = False
+    """The inputs are those that the module itself makes, as most harnesses use them."""
     informative: bool = True
     """False for inputs (zeros, ones) on which a trivial answer may be right."""
     why: str = ""

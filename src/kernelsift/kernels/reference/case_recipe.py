@@ -34,6 +34,8 @@ class Recipe:
     other_mode: bool = False
     """In the mode (train or eval) that the nominal cases do not use."""
     grad: bool = False
+    own: bool = False
+    """With inputs as the module itself makes them."""
     initial: bool = False
     """With the weights as constructed, not with random ones."""
     may_be_flat: bool = False

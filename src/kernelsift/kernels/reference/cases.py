@@ -39,6 +39,8 @@ class Case:
     inputs: list[Any]
     train: bool
     grad: bool
+    own: bool
+    """With inputs as the module itself makes them."""
     initial: bool
     """With the weights as constructed: the candidate keeps its own."""
     eager: Any
@@ -73,11 +75,17 @@ def recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -> l
     """Return all recipes, most telling first."""
     seed, maker = options.seed, prepared.maker
     initial = [
-        Recipe(f"initial-{n}", "initial", _nominal(maker, seed + 80 + n, own=True), initial=True)
+        Recipe(
+            f"initial-{n}",
+            "initial",
+            _nominal(maker, seed + 80 + n, own=True),
+            own=True,
+            initial=True,
+        )
         for n in range(INITIAL if prepared.state else 0)
     ]
     nominal = [
-        Recipe(f"nominal-{n}", "nominal", _nominal(maker, seed + n, own=n % 2 == 0))
+        Recipe(f"nominal-{n}", "nominal", _nominal(maker, seed + n, own=n % 2 == 0), own=n % 2 == 0)
         for n in range(NOMINAL)
     ]
     shapes = shape_recipes(prepared, facts, options)
@@ -145,6 +153,7 @@ def _made(
         inputs=inputs,
         train=setting.train,
         grad=recipe.grad,
+        own=recipe.own,
         initial=recipe.initial,
         eager=eager,
         precise=precise,

@@ -86,6 +86,7 @@ def case_frame(case: Case) -> dict[str, Any]:
         "train": case.train,
         "grad": case.grad,
         "initial": case.initial,
+        "own": case.own,
         "eager": sendable(case.eager),
         "precise": sendable(case.precise),
         "precision": case.precision,

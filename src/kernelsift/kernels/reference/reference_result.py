@@ -96,6 +96,7 @@ def _case(frame: dict[str, Any]) -> ReferenceCase:
         eager=frame["eager"],
         precision="fp64" if frame["precision"] == "fp64" else "fp32",
         informative=bool(frame["informative"]),
+        own=bool(frame["own"]),
     )
     return ReferenceCase(
         name=str(frame["name"]),
