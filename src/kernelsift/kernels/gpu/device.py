@@ -62,13 +62,19 @@ class NoDeviceError(Exception):
 def missing() -> str:
     """What of a GPU's driver is missing on this machine; empty where all files are there."""
     if not gpu_devices():
-        return "there is no /dev/nvidia0"
+        return (
+            "there is no /dev/nvidia0: no NVIDIA driver is loaded, or this container was started "
+            "without its GPUs"
+        )
     folders = [*os.environ.get("LD_LIBRARY_PATH", "").split(":"), *PLACES]
     if not any(folder and Path(folder, LIBRARY).exists() for folder in folders):
         with contextlib.suppress(OSError):
             ctypes.CDLL(LIBRARY)  # loading alone starts nothing
             return ""
-        return f"there is no {LIBRARY}"
+        return (
+            f"{LIBRARY} was not found: install the NVIDIA driver's libraries, or add their folder "
+            "to LD_LIBRARY_PATH"
+        )
     return ""
 
 

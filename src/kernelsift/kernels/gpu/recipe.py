@@ -32,27 +32,33 @@ def recipe(variants: Sequence[Any]) -> dict[str, Any]:
     first = variants[0].detach()
     if first.layout != torch.strided:
         raise RecipeError(f"a {first.layout} tensor")
-    made: dict[str, Any] = {
-        "shape": list(first.shape),
-        "stride": list(first.stride()),
-        "dtype": str(first.dtype).removeprefix("torch."),
-    }
-    if _is_drawn(first):
-        return made | _distribution(first)
+    if _is_drawn(first) and _many_values(first):
+        return _form(first) | _distribution(first)
     alike = [v.detach() for v in variants if v.shape == first.shape and v.dtype == first.dtype]
     size = first.numel() * first.element_size()
     if size > SENT_BYTES:
         raise RecipeError(f"{size} bytes that cannot be drawn")
     kept = alike[: max(1, VARIANT_BYTES // max(size, 1))]
-    return made | {"kind": "given", "values": [value.cpu() for value in kept]}
+    return _form(first) | {"kind": "given", "values": [value.cpu() for value in kept]}
+
+
+def _form(tensor: Any) -> dict[str, Any]:
+    return {
+        "shape": list(tensor.shape),
+        "stride": list(tensor.stride()),
+        "dtype": str(tensor.dtype).removeprefix("torch."),
+    }
 
 
 def _is_drawn(tensor: Any) -> bool:
-    """Continuous values, not a mask or table of a few numbers."""
+    """Finite continuous values."""
     if not tensor.is_floating_point() or tensor.element_size() < 2 or not tensor.numel():
         return False
-    if not bool(torch.isfinite(tensor).all()):
-        return False
+    return bool(torch.isfinite(tensor).all())
+
+
+def _many_values(tensor: Any) -> bool:
+    """Not a mask or a table of a few numbers."""
     return bool(tensor.numel() <= 4 or torch.unique(tensor[..., :64].float()).numel() > 2)
 
 
@@ -68,30 +74,27 @@ def _distribution(tensor: Any) -> dict[str, Any]:
 
 
 def weight_recipe(name: str, tensor: Any, *, learned: bool) -> dict[str, Any]:
-    """The recipe of a parameter or buffer; buffers but running statistics are part of the task."""
+    """The recipe of a parameter or buffer. RecipeError.
+
+    Parameters are drawn, also those that begin as ones or zeros; buffers but running statistics
+    are part of the task and come as they are.
+    """
     last = name.rpartition(".")[2]
     plain = tensor.detach()
-    if learned or last in {"running_mean", "running_var"}:
-        made = recipe([plain])
-        if last == "running_var":
-            made |= {"kind": "uniform", "numbers": [0.5, 2.0]}
-        return made
+    if last == "running_var":
+        return _form(plain) | {"kind": "uniform", "numbers": [0.5, 2.0]}
+    if (learned or last == "running_mean") and _is_drawn(plain):
+        return _form(plain) | _distribution(plain)
     size = plain.numel() * plain.element_size()
     if size > SENT_BYTES:
-        raise RecipeError(f"buffer {name} of {size} bytes")
+        raise RecipeError(f"{name} has {size} bytes that cannot be drawn")
     return given(plain)
 
 
 def given(tensor: Any) -> dict[str, Any]:
     """The recipe of a tensor that is sent as it is."""
     plain = tensor.detach().cpu()
-    return {
-        "shape": list(plain.shape),
-        "stride": list(plain.stride()),
-        "dtype": str(plain.dtype).removeprefix("torch."),
-        "kind": "given",
-        "values": [plain],
-    }
+    return _form(plain) | {"kind": "given", "values": [plain]}
 
 
 class Batch:
