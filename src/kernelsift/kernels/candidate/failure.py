@@ -16,7 +16,11 @@ GAP_TEXTS = (
     "the stand-in driver has no",
     "Block pointers have been removed",
 )
-OWN_TEXTS = ("object has no attribute 'fn'", "out of bounds for shape")
+OWN_TEXTS = (
+    "object has no attribute 'fn'",
+    "out of bounds for shape",
+    "got an unexpected keyword argument",
+)
 GAP_FILES = ("/numpy/", "/kernelsift/kernels/", "/triton/runtime/interpreter.py")
 INTENDED = ("create_assert", "create_assume", "_new_static_assert", "_grid", "_split", "launch")
 

@@ -9,7 +9,10 @@ _SIZES = re.compile(
     r"|block|crash|memory|resource|index|expect",
     re.IGNORECASE,
 )
-_TYPES = re.compile(r"constexpr|Unsupported ptr type|cannot be block type|keyword argument")
+_TYPES = re.compile(
+    r"constexpr|Unsupported ptr type|cannot be block type|keyword argument|Loop-carried"
+    r"|type stays consistent|nsupported language construct|is not defined|[Mm]ismatched type"
+)
 """Errors about types, which are the same at every size."""
 _PLACE = re.compile(r" \(line \d+: .*", re.DOTALL)
 
