@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("triton", reason="triton is not installed")
 
 from kernelsift.errors import ConfigError  # noqa: E402
+from kernelsift.kernels import machine  # noqa: E402
 from kernelsift.kernels.compiling import compiler as compiling  # noqa: E402
 from kernelsift.kernels.compiling.binary import cubin_usage, uses_tensor_cores  # noqa: E402
 from kernelsift.kernels.compiling.cache import CompileCache  # noqa: E402
@@ -399,6 +400,14 @@ def test_tensor_core_instructions_are_known_by_name():
     assert uses_tensor_cores("\twgmma.mma_async.sync")
     assert uses_tensor_cores("  v_mfma_f32_32x32x8_f16")
     assert not uses_tensor_cores("fma.rn.f32 %f1, %f2; // summa.sync_v_mfma")
+
+
+def test_the_doctor_tries_interpreter_compiler_sandbox_and_gpu():
+    found = {part.name: part for part in machine.look()}
+    assert found["interpreter"].ok, found
+    assert found["compile targets"].found.startswith("sm_80, sm_90"), found
+    assert "rlimits" in found["sandbox"].found
+    assert "GPU" in found
 
 
 def test_the_folder_of_the_cache_follows_the_environment(monkeypatch, tmp_path):

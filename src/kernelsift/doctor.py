@@ -39,13 +39,16 @@ class Check:
 
 
 def examine(run: Path, folder: Path) -> list[Check]:
-    """Look at Python, settings, keys (present or not, never their values), disk and the run."""
+    """Look at Python, what verifies kernels, settings, keys (present or not, never their values),
+    disk and the run.
+    """
     return [
         Check("Python", f"{platform.python_version()} on {platform.system()}", ok=True),
         Check("kernelsift", version("kernelsift"), ok=True),
         Check("SQLite", sqlite3.sqlite_version, ok=sqlite3.sqlite_version_info >= (3, 35)),
         Check("cores", str(Settings().workers_or_cores()), ok=True),
         *_packages(),
+        *_verification(),
         _settings(folder),
         *_keys(folder),
         _disk(run),
@@ -62,6 +65,13 @@ def _packages() -> list[Check]:
             found = f"not installed; needed for {use}: pip install 'kernelsift[verify]'"
             checks.append(Check(name, found))
     return checks
+
+
+def _verification() -> list[Check]:
+    """What kernels can be verified with: tried, not guessed."""
+    from kernelsift.kernels.machine import look
+
+    return [Check(part.name, part.found, ok=part.ok) for part in look()]
 
 
 def _settings(folder: Path) -> Check:

@@ -1,13 +1,15 @@
 """Compile what a candidate launched, in children of a pool, and remember what came out."""
 
+import contextlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from kernelsift.kernels import wire
-from kernelsift.kernels.compiling.cache import CompileCache
+from kernelsift.kernels.compiling.cache import CompileCache, default_folder
 from kernelsift.kernels.compiling.marks import error_text, printed
 from kernelsift.kernels.compiling.signatures import MAX_SIGNATURES, Signature, signatures
 from kernelsift.kernels.compiling.sizes import doubted
@@ -15,6 +17,7 @@ from kernelsift.kernels.compiling.targets import DEFAULT_TARGETS, Target, target
 from kernelsift.kernels.facts import CompileFacts
 from kernelsift.kernels.isolation.limits import ChildResult, Limits
 from kernelsift.kernels.isolation.pool import Pool
+from kernelsift.kernels.isolation.sandbox import Sandbox
 
 COMPILER_VERSION = "1"
 """Raised when the same launch may give other facts."""
@@ -203,7 +206,24 @@ class Compiler:
         return child, _read(child.frames, nonce)
 
 
-def compile_cache(folder: Any) -> CompileCache:
+@contextlib.contextmanager
+def open_compiler(
+    targets: Sequence[Target], workers: int = 1, sandbox: Sandbox = "auto"
+) -> Iterator[Compiler | None]:
+    """A compiler with the user's cache, None without targets. Its processes start when something
+    has to be compiled, and end with the block.
+
+    ConfigError if `sandbox` is "required" and this machine cannot give it.
+    """
+    if not targets:
+        yield None
+        return
+    made = Pool(workers=workers, sandbox=sandbox, preload=COMPILE_PRELOAD, interpret=False)
+    with contextlib.closing(made) as pool:
+        yield Compiler(pool, targets, compile_cache(default_folder()))
+
+
+def compile_cache(folder: Path | None) -> CompileCache:
     """A cache of what this version compiles with the Triton that is installed."""
     try:
         triton = version("triton")
