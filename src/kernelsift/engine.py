@@ -14,8 +14,15 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing import get_context
 from typing import Generic, TypeVar
 
@@ -30,6 +37,8 @@ POOL_MINIMUM = 200
 """Fewer items than this are not worth starting processes for."""
 _CHUNK = 16
 _READ_AHEAD = 256
+_GLANCE = 0.2
+"""Seconds after which a stop is noticed, and the progress redrawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +200,82 @@ async def _ctrl_c(stop: Stop, tasks: Sequence["asyncio.Task[None]"]) -> AsyncIte
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def measure_in_threads(
+    run: Run,
+    jobs: Iterable[Job[ItemT]],
+    measure: Callable[[Job[ItemT]], Fact],
+    *,
+    at_once: int,
+    on_facts: Callable[[Outcome, Sequence[Fact]], None],
+) -> Outcome:
+    """Measure every job in threads, `at_once` under way, storing facts as soon as they are there.
+
+    `on_facts` is told of new facts once they are stored, and now and then of none. After Ctrl-C or
+    an error nothing new starts, what is there is stored, and what is under way is given up: the
+    caller ends what the threads wait for.
+
+    Raises:
+        KernelsiftError: the first error that concerns more than one row.
+        KeyboardInterrupt: Ctrl-C came a second time.
+    """
+    outcome, stop = Outcome(), Stop()
+    feed = iter(jobs)
+    under_way: set[Future[Fact]] = set()
+    executor = ThreadPoolExecutor(at_once, thread_name_prefix="measure")
+    try:
+        with _signals(stop):
+            while not stop.asked:
+                room = 2 * at_once - len(under_way)
+                under_way |= {executor.submit(measure, job) for job in islice(feed, room)}
+                if not under_way:
+                    break
+                done, under_way = wait(under_way, _GLANCE, FIRST_COMPLETED)
+                _store(run, done, outcome, on_facts)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+    _store(run, {f for f in under_way if f.done() and not f.cancelled()}, outcome, on_facts)
+    outcome.interrupted = stop.asked
+    return outcome
+
+
+def _store(
+    run: Run,
+    done: Iterable["Future[Fact]"],
+    outcome: Outcome,
+    on_facts: Callable[[Outcome, Sequence[Fact]], None],
+) -> None:
+    """Store what has come in; only then raise what went wrong."""
+    ends = list(done)
+    facts = [end.result() for end in ends if end.exception() is None]
+    run.save_facts(facts)
+    for fact in facts:
+        outcome.add(fact)
+    on_facts(outcome, facts)
+    for end in ends:
+        if error := end.exception():
+            raise error
+
+
+@contextlib.contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """First SIGINT or SIGTERM: ask to stop. Second: stop at once."""
+
+    def on_signal(*_: object) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.ask()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def map_in_processes(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import orjson
 
 from kernelsift.llm.chat import LostAttempt, Reply
-from kernelsift.run import Run, now
+from kernelsift.records import now
+from kernelsift.run import Run
 from kernelsift.store import insert
 
 _PLAIN = [f.name for f in dataclasses.fields(Reply) if f.name not in {"digest", "raw", "cached"}]

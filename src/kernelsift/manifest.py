@@ -9,7 +9,8 @@ from typing import Any
 
 from kernelsift.files import write_json
 from kernelsift.model import Tally
-from kernelsift.run import Run, now
+from kernelsift.records import now
+from kernelsift.run import Run
 from kernelsift.session import Session
 from kernelsift.versions import installed
 

@@ -17,6 +17,7 @@ from kernelsift.engine import (
     Stop,
     map_in_processes,
     measure_async,
+    measure_in_threads,
     open_keys,
 )
 from kernelsift.journal import RunJournal
@@ -43,11 +44,14 @@ class Work:
     keys: Mapping[SampleId, str]
     retry: Sequence[str] | None = None
     """Failure classes to measure again; empty for all, None for none."""
+    known: Mapping[str, str | None] | None = None
+    """Key -> failure class of what is known already, where that is not as stored."""
     started: float = field(default_factory=time.monotonic)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.todo = open_keys(self.session.run.known(self.stage), self.keys, self.retry)
+        known = self.session.run.known(self.stage) if self.known is None else self.known
+        self.todo = open_keys(known, self.keys, self.retry)
 
     def begin(self, settings: Mapping[str, object]) -> None:
         """Write down what the stage runs with and which fact answers for which sample."""
@@ -79,6 +83,32 @@ class Work:
                 progress.update(outcome.done)
             self.session.run.save_facts(batch)
         return self._tally(outcome)
+
+    def beside(
+        self,
+        jobs: Iterable[Job[ItemT]],
+        function: Callable[[ItemT], Body],
+        watch: Callable[[Sequence[Fact]], str],
+    ) -> Outcome:
+        """Measure in threads, each of which waits for processes of its own.
+
+        `watch` is told of every stored fact and says what stands behind the progress bar. What was
+        under way when Ctrl-C came is not stored; the outcome says so.
+        """
+        progress = self.session.progress
+
+        def show(outcome: Outcome, facts: Sequence[Fact]) -> None:
+            note = watch(facts)
+            progress.update(outcome.done, note)
+
+        with progress.start(self.stage, len(self.todo)):
+            return measure_in_threads(
+                self.session.run,
+                jobs,
+                partial(_measured, function, self.stage, self.version),
+                at_once=min(len(self.todo), self.session.settings.workers_or_cores()),
+                on_facts=show,
+            )
 
     def there(self, jobs: Iterable[Job[ItemT]], measure: Measure[ItemT], model: str) -> Tally:
         """Measure by asking a model, within the limits of the settings.

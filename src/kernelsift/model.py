@@ -30,6 +30,17 @@ FailureClass = Literal[
     "no-code",
     "unparsable-code",
     "no-reference",
+    # the verification
+    "unverifiable-entry",
+    "unverifiable-reference",
+    "unverifiable-size",
+    "unverifiable-time",
+    "unverifiable-interpreter",
+    "unverifiable-dependency",
+    "unverifiable-init",
+    "unverifiable-sandbox",
+    "unverifiable-not-run",
+    "verifier-error",
 ]
 State = Literal["kept", "dropped", "failed", "pending"]
 
@@ -128,6 +139,14 @@ class TaskPrompt(Frozen):
     params: Mapping[str, Any] = {}
 
 
+class Verification(Frozen):
+    """What was seen while a kernel was verified. What it amounts to is a decision, made apart."""
+
+    kind: Literal["verification"] = "verification"
+    facts: Mapping[str, Any]
+    """`kernels.facts.VerifyFacts` as JSON, fields that have their default left out."""
+
+
 class Failure(Frozen):
     """A measurement that could not be made. It says nothing about the sample."""
 
@@ -136,7 +155,7 @@ class Failure(Frozen):
     why: str
 
 
-Body = Annotated[Judgement | TaskPrompt | Failure, Field(discriminator="kind")]
+Body = Annotated[Judgement | TaskPrompt | Verification | Failure, Field(discriminator="kind")]
 
 
 class Fact(Frozen):
@@ -161,6 +180,8 @@ class Decision(Frozen):
     keep: bool
     reason: str
     evidence: Mapping[str, Any] = {}
+    failure: FailureClass | None = None
+    """Set where the stage could not tell: the row is not kept, and it is not dropped either."""
 
 
 @dataclass(frozen=True, slots=True)

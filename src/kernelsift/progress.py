@@ -58,7 +58,7 @@ class Progress:
         self._shown = now
         text = note if isinstance(note, str) else note()
         if self._bar is not None:
-            rate = f"{done / max(now - self._started, 1e-9):,.1f}/s"
+            rate = _speed(done / max(now - self._started, 1e-9))
             note = f"{rate} · {text}" if text else rate
             self._bar.update(self._task, completed=done, note=note)
         else:
@@ -70,13 +70,25 @@ class Progress:
         rate = self._done / seconds
         parts = [f"{self._what}: {self._done:,}"]
         if self._total:
-            left = (self._total - self._done) / rate if rate else 0.0
             parts = [
                 f"{self._what}: {self._done:,}/{self._total:,}",
                 f"{self._done / self._total:.0%}",
-                f"{left:.0f} s left",
+                *([_left((self._total - self._done) / rate)] if rate else []),
             ]
-        return " · ".join([*parts, f"{rate:,.1f}/s", *([text] if text else [])])
+        return " · ".join([*parts, _speed(rate), *([text] if text else [])])
+
+
+def _speed(rate: float) -> str:
+    """Items per second, or per minute where there are few."""
+    return f"{rate:,.1f}/s" if rate >= 1 or not rate else f"{60 * rate:,.1f}/min"
+
+
+def _left(seconds: float) -> str:
+    if seconds < 600:
+        return f"{seconds:.0f} s left"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min left"
+    return f"{seconds / 3600:.1f} h left"
 
 
 def _bar(out: IO[str]) -> Any:

@@ -6,30 +6,32 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-import orjson
-from pydantic import TypeAdapter
-
 from kernelsift.errors import RunError
 from kernelsift.files import write_error
-from kernelsift.model import Body, Decision, Entry, Fact, Failure, SampleId, State
+from kernelsift.model import Decision, Entry, Fact, Failure, SampleId, State
+from kernelsift.records import (
+    answering,
+    decision_row,
+    fact_row,
+    now,
+    read_decision,
+    read_fact,
+    replace_decisions,
+)
 from kernelsift.samples import SampleFile
-from kernelsift.store import Store, Write, insert
+from kernelsift.store import Store, insert
 
-STAGES = ("filter", "judge", "dedup")
+STAGES = ("filter", "verify", "judge", "dedup")
 """Stages that say something about samples, in the order in which they do so."""
-MEASURES = frozenset({"judge"})
-_BODY: TypeAdapter[Body] = TypeAdapter(Body)
-
-
-def now() -> str:
-    """The time in UTC, to the second, as stored."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+MEASURES = ("verify", "judge")
+DECIDES = ("filter", "verify", "dedup")
+"""What verify decides about a row rests on that row's facts alone, not on other rows."""
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,34 +106,45 @@ class Run:
         return {s: {"settings": json.loads(c), "version": v, "at": at} for s, c, v, at in found}
 
     def kept_before(self, stage: str) -> list[Entry]:
-        """Entries that no earlier stage has dropped and no earlier measurement has failed on."""
+        """Entries that no earlier stage has dropped and no earlier measurement has failed on.
+
+        Once verify has run, a row that it has not let pass is not among them.
+        """
         earlier = STAGES[: STAGES.index(stage)]
         gone = set(self.dropped(earlier))
-        for measure in MEASURES.intersection(earlier):
-            facts = self.latest(measure)
-            gone |= {s for s, f in facts.items() if f is None or isinstance(f.body, Failure)}
-        return [e for e in self.entries() if e.id not in gone]
+        for measure in set(MEASURES).intersection(earlier):
+            gone |= {s for s, answer in self._answers(measure).items() if answer != "ok"}
+        entries = [e for e in self.entries() if e.id not in gone]
+        if "verify" not in earlier or "verify" not in self.stages():
+            return entries
+        verified = self.decisions(("verify",))
+        return [e for e in entries if e.id in verified and verified[e.id][-1].keep]
+
+    def forget(self, stage: str) -> None:
+        """Undo a stage; what it has measured stays in the ledger and is found there again."""
+
+        def write(db: sqlite3.Connection) -> None:
+            for table in ("decisions", "measured", "stages"):
+                db.execute(f"DELETE FROM {table} WHERE stage = ?", (stage,))  # noqa: S608 - fixed names
+
+        self.store.write(write)
+        self.outdate_after(stage)
 
     # --- decisions ------------------------------------------------------------------------------
 
     def save_decisions(self, stage: str, decisions: Sequence[Decision]) -> None:
         """Replace a stage's decisions whole; decisions of later stages that rest on others go."""
-        rows = [
-            (d.stage, d.sample, int(d.keep), d.reason, json.dumps(dict(d.evidence)))
-            for d in decisions
-        ]
+        rows = [decision_row(d) for d in decisions]
         before = self.store.rows(
             "SELECT stage, sample, keep, reason, evidence FROM decisions WHERE stage = ?", stage
         )
         if sorted(before) == sorted(rows):
             return
-        outdated = STAGES[STAGES.index(stage) + 1 :]
-        self.store.write(_replace_decisions(stage, rows, outdated))
+        self.store.write(replace_decisions(stage, rows, _resting_on(stage)))
 
     def outdate_after(self, stage: str) -> None:
         """Forget decisions that rest on measurements which have just changed."""
-        later = STAGES[STAGES.index(stage) + 1 :]
-        self.store.write(_replace_decisions("", [], later))
+        self.store.write(replace_decisions("", [], _resting_on(stage)))
 
     def decisions(self, stages: Sequence[str] = STAGES) -> dict[SampleId, list[Decision]]:
         """Every decision about each sample, in stage order."""
@@ -141,9 +154,8 @@ class Run:
                 "SELECT sample, keep, reason, evidence FROM decisions WHERE stage = ?", stage
             )
             for sample, keep, reason, evidence in found:
-                out.setdefault(sample, []).append(
-                    _read_decision(sample, stage, keep, reason, evidence)
-                )
+                made = read_decision(sample, stage, keep, reason, evidence)
+                out.setdefault(sample, []).append(made)
         return out
 
     def dropped(self, stages: Sequence[str] = STAGES) -> dict[SampleId, Decision]:
@@ -156,7 +168,7 @@ class Run:
             )
             for sample, keep, reason, evidence in found:
                 if sample not in out:
-                    out[sample] = _read_decision(sample, stage, keep, reason, evidence)
+                    out[sample] = read_decision(sample, stage, keep, reason, evidence)
         return out
 
     # --- facts ----------------------------------------------------------------------------------
@@ -204,43 +216,71 @@ class Run:
 
     async def save_fact(self, fact: Fact) -> None:
         """Append a fact; returns when it is durable."""
-        await self.store.save(insert("facts", [_fact_row(fact)]))
+        await self.store.save(insert("facts", [fact_row(fact)]))
 
     def save_facts(self, facts: Sequence[Fact]) -> None:
         """Append facts and wait until they are durable."""
-        self.store.write(insert("facts", [_fact_row(f) for f in facts]))
+        self.store.write(insert("facts", [fact_row(f) for f in facts]))
 
     def latest(self, stage: str) -> dict[SampleId, Fact | None]:
         """The fact that answers for each sample of a measuring stage; None where none is yet."""
-        found = self.store.rows(
-            "SELECT m.sample, m.key, f.sample, f.body, f.usd, f.seconds, f.version FROM measured m "
-            "LEFT JOIN facts f ON f.number = (SELECT max(number) FROM facts "
-            "WHERE stage = m.stage AND key = m.key) WHERE m.stage = ?",
-            stage,
-        )
+        columns = "m.sample, m.key, f.sample, f.body, f.usd, f.seconds, f.version"
+        found = self.store.rows(answering(columns), stage)
         return {
-            sample: _read_fact(stage, key, first, body, usd, seconds, version)
-            for sample, key, first, body, usd, seconds, version in found
+            sample: read_fact(stage, key, first, *rest) if rest[0] is not None else None
+            for sample, key, first, *rest in found
         }
+
+    def facts(self, stage: str, keys: Collection[str]) -> Iterator[Fact]:
+        """The latest fact of each key that has one; a few are in memory at a time."""
+        listed = list(dict.fromkeys(keys))
+        for start in range(0, len(listed), _AT_ONCE):
+            chunk = listed[start : start + _AT_ONCE]
+            found = self.store.rows(
+                "SELECT key, sample, body, usd, seconds, version FROM facts WHERE stage = ? "  # noqa: S608 - marks only
+                f"AND key IN ({', '.join('?' * len(chunk))}) ORDER BY number",
+                stage,
+                *chunk,
+            )
+            latest = {key: (key, *rest) for key, *rest in found}
+            yield from (read_fact(stage, *row) for row in latest.values())
+
+    def pointed(self, stage: str) -> dict[SampleId, str]:
+        """The key whose latest fact answers for each sample."""
+        return dict(self.store.rows("SELECT sample, key FROM measured WHERE stage = ?", stage))
+
+    def fact(self, stage: str, sample: SampleId) -> Fact | None:
+        """The fact that answers for one sample; None where none does."""
+        key = self.pointed(stage).get(sample)
+        return next(self.facts(stage, [key]), None) if key else None
+
+    def failed(self) -> dict[SampleId, tuple[str, Failure]]:
+        """The first stage that could not measure each sample, and why."""
+        out: dict[SampleId, tuple[str, Failure]] = {}
+        for stage in MEASURES:
+            query = f"{answering('m.sample, f.body')} AND f.failure IS NOT NULL"
+            found = self.store.rows(query, stage)
+            for sample, body in found:
+                out.setdefault(sample, (stage, Failure.model_validate_json(body)))
+        return out
 
     # --- totals ---------------------------------------------------------------------------------
 
     def states(self) -> dict[SampleId, State]:
         """The one state of every sample: dropped, failed, pending or kept."""
         known = self.stages()
-        active = [s for s in STAGES if s in known]
-        answered = {s: self._answers(s) for s in MEASURES.intersection(active)}
+        answered = [self._answers(s) for s in MEASURES if s in known]
+        deciding = sum(s in known for s in DECIDES)
         decided = self.decisions()
-        selects = sum(s not in MEASURES for s in active)
         out: dict[SampleId, State] = {}
         for entry in self.entries():
-            answers = [a.get(entry.id, "pending") for a in answered.values()]
+            answers = {a.get(entry.id, "pending") for a in answered}
             made = decided.get(entry.id, [])
-            if any(not decision.keep for decision in made):
+            if any(not d.keep and d.failure is None for d in made):
                 out[entry.id] = "dropped"
-            elif "failed" in answers:
+            elif "failed" in answers or any(d.failure for d in made):
                 out[entry.id] = "failed"
-            elif "pending" in answers or len(made) < max(1, selects):
+            elif "pending" in answers or len(made) < max(1, deciding):
                 out[entry.id] = "pending"
             else:
                 out[entry.id] = "kept"
@@ -268,101 +308,38 @@ class Run:
         )
 
     def _answers(self, stage: str) -> dict[SampleId, str]:
-        found = self.store.rows(
-            "SELECT m.sample, f.number, f.failure FROM measured m LEFT JOIN facts f ON f.number = "
-            "(SELECT max(number) FROM facts WHERE stage = m.stage AND key = m.key) "
-            "WHERE m.stage = ?",
-            stage,
-        )
+        found = self.store.rows(answering("m.sample, f.number, f.failure"), stage)
         return {
             sample: "pending" if number is None else "failed" if failure else "ok"
             for sample, number, failure in found
         }
 
     def _counts(self, stage: str) -> dict[str, int]:
-        if stage in MEASURES:
+        if stage not in DECIDES:
             return self._measure_counts(stage)
         found = self.store.rows(
-            "SELECT CASE keep WHEN 1 THEN 'kept' ELSE 'dropped: ' || reason END, count(*) "
+            "SELECT CASE keep WHEN 1 THEN 'kept' WHEN 0 THEN 'dropped: ' || reason "
+            "ELSE 'failed: ' || reason END, count(*) "
             "FROM decisions WHERE stage = ? GROUP BY 1 ORDER BY 1 DESC",
             stage,
         )
-        return dict(found)
+        decided = Counter(dict(found))
+        measured = Counter(self._measure_counts(stage))
+        undecided = measured.pop("measured", 0) - decided.total()
+        return {**decided, **(measured + Counter(pending=max(0, undecided)))}
 
     def _measure_counts(self, stage: str) -> dict[str, int]:
-        found = self.store.rows(
-            "SELECT CASE WHEN f.number IS NULL THEN 'pending' WHEN f.failure IS NULL THEN "
-            "'measured' ELSE 'failed: ' || f.failure END, count(*) FROM measured m LEFT JOIN "
-            "facts f ON f.number = (SELECT max(number) FROM facts WHERE stage = m.stage "
-            "AND key = m.key) WHERE m.stage = ? GROUP BY 1 ORDER BY 1 DESC",
-            stage,
+        answer = (
+            "CASE WHEN f.number IS NULL THEN 'pending' WHEN f.failure IS NULL THEN 'measured' "
+            "ELSE 'failed: ' || f.failure END, count(*)"
         )
-        return dict(found)
+        query = f"{answering(answer)} GROUP BY 1 ORDER BY 1 DESC"
+        return dict(self.store.rows(query, stage))
 
 
-def _replace_decisions(
-    stage: str, rows: Sequence[tuple[object, ...]], outdated: Sequence[str]
-) -> Write:
-    """A write that replaces one stage's decisions and forgets those of others."""
-
-    def write(db: sqlite3.Connection) -> None:
-        for gone in (stage, *outdated):
-            db.execute("DELETE FROM decisions WHERE stage = ?", (gone,))
-        for gone in outdated:
-            if gone not in MEASURES:
-                db.execute("DELETE FROM stages WHERE stage = ?", (gone,))
-        insert("decisions", rows)(db)
-
-    return write
-
-
-def _fact_row(fact: Fact) -> tuple[object, ...]:
-    failure = fact.body.failure if isinstance(fact.body, Failure) else None
-    return (
-        None,
-        fact.key,
-        fact.stage,
-        fact.sample,
-        fact.body.kind,
-        failure,
-        fact.body.model_dump_json(),
-        fact.usd,
-        fact.seconds,
-        fact.version,
-        now(),
-    )
-
-
-def _read_decision(sample: SampleId, stage: str, keep: int, reason: str, evidence: str) -> Decision:
-    return Decision.model_construct(
-        sample=sample,
-        stage=stage,
-        keep=bool(keep),
-        reason=reason,
-        evidence=orjson.loads(evidence),
-    )
-
-
-def _read_fact(  # noqa: PLR0913, PLR0917 - one argument per column of the row
-    stage: str,
-    key: str,
-    sample: SampleId,
-    body: str | None,
-    usd: float,
-    seconds: float,
-    version: str,
-) -> Fact | None:
-    if body is None:
-        return None
-    return Fact.model_construct(
-        stage=stage,
-        sample=sample,
-        key=key,
-        body=_BODY.validate_json(body),
-        usd=usd,
-        seconds=seconds,
-        version=version,
-    )
+def _resting_on(stage: str) -> list[str]:
+    """Later stages whose decisions compare rows, so that other rows change them."""
+    return [s for s in STAGES[STAGES.index(stage) + 1 :] if s not in MEASURES]
 
 
 @contextlib.contextmanager
