@@ -73,14 +73,19 @@ def write_jsonl(path: Path, rows: Sequence[dict]) -> Path:
 
 @contextlib.contextmanager
 def opened(
-    path: Path, source: Path | None = None, chat: Chat | None = None, **dotted: Any
+    path: Path,
+    source: Path | None = None,
+    chat: Chat | None = None,
+    verifier: Any = None,
+    **dotted: Any,
 ) -> Iterator[Session]:
     """A session on a run directory; `judge__model="m"` sets judge.model."""
     values = {name.replace("__", "."): value for name, value in dotted.items()}
     if source is not None:
         values["load.source"] = str(source)
     with Run.open(path) as run:
-        yield Session(run, Settings.read(None, values), secrets=Secrets({}), chat=chat)
+        settings = Settings.read(None, values)
+        yield Session(run, settings, secrets=Secrets({}), chat=chat, verifier=verifier)
 
 
 def entry(id_: str, row: int = 0, module: str = "M", reward: float = 1.0) -> Entry:

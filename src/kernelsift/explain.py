@@ -1,11 +1,14 @@
 """why: the path of one row, in plain words, with its evidence."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernelsift.errors import DataError
-from kernelsift.model import Decision, Entry, Fact, Failure, Judgement
-from kernelsift.run import Run
+from kernelsift.model import Decision, Entry, Fact, Failure, Judgement, Verification
+from kernelsift.run import STAGES, Run
+
+if TYPE_CHECKING:
+    from kernelsift.kernels.facts import Comparison
 
 _SHOWN = 8
 _DIGITS = 9
@@ -20,6 +23,8 @@ class Explanation:
     state: str
     decisions: tuple[Decision, ...]
     fact: Fact | None
+    """Of the judge."""
+    verified: Fact | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -33,6 +38,7 @@ class Explanation:
             "state": self.state,
             "decisions": [d.model_dump(mode="json") for d in self.decisions],
             "judge": self.fact.body.model_dump(mode="json") if self.fact else None,
+            "verify": self.verified.body.model_dump(mode="json") if self.verified else None,
         }
 
     def lines(self) -> list[str]:
@@ -42,13 +48,15 @@ class Explanation:
             f"{entry.id}  {entry.module}  reward {entry.reward:g}",
             f"  from {entry.origin} (row {entry.row:,})",
         ]
-        judged = [_judge_words(self.fact)] if self.fact else []
-        for decision in self.decisions:
-            if decision.stage == "dedup":
-                out += judged
-                judged = []
-            out.append("  " + _decision_words(decision))
-        return [*out, *judged, f"  so it is {self.state}"]
+        made = {decision.stage: decision for decision in self.decisions}
+        for stage in STAGES:
+            if stage == "verify":
+                out += _verify_words(made.get(stage), self.verified)
+            elif stage == "judge":
+                out += [_judge_words(self.fact)] if self.fact else []
+            elif stage in made:
+                out.append("  " + _decision_words(made[stage]))
+        return [*out, f"  so it is {self.state}"]
 
 
 def explain(run: Run, row: str) -> Explanation:
@@ -57,16 +65,22 @@ def explain(run: Run, row: str) -> Explanation:
     Raises:
         DataError: no row, or more than one, is meant by it.
     """
-    entry = _find(run, row)
+    entry = find(run, row)
     return Explanation(
         entry=entry,
         state=run.states()[entry.id],
         decisions=tuple(run.decisions().get(entry.id, ())),
-        fact=run.latest("judge").get(entry.id),
+        fact=run.fact("judge", entry.id),
+        verified=run.fact("verify", entry.id),
     )
 
 
-def _find(run: Run, row: str) -> Entry:
+def find(run: Run, row: str) -> Entry:
+    """The row with this id (or its beginning), origin or number.
+
+    Raises:
+        DataError: no row, or more than one, is meant by it.
+    """
     entries = run.entries()
     exact = [e for e in entries if row in {e.id, e.origin}]
     if not exact and row.isdecimal() and len(row) <= _DIGITS and int(row) < len(entries):
@@ -107,6 +121,41 @@ def _decision_words(decision: Decision) -> str:
             )
     verb = "kept" if decision.keep else "dropped"
     return f"{decision.stage} {verb} it: {decision.reason} {dict(evidence)}"
+
+
+def _verify_words(decision: Decision | None, fact: Fact | None) -> list[str]:
+    """What verify decided and why, the first wrong elements, and every finding with its line."""
+    if decision is None:
+        if fact is not None and isinstance(fact.body, Failure):
+            return [f"  verify failed on it ({fact.body.failure}): {fact.body.why}"]
+        return []
+    from kernelsift.kernels import verdict_words as words
+    from kernelsift.kernels.facts import Finding
+
+    seen = decision.evidence
+    what = words.headline(seen["outcome"], seen.get("unverifiable"), seen["work"])
+    if decision.failure:
+        verb = f"could not tell ({decision.failure})"
+    else:
+        verb = "kept it" if decision.keep else f"dropped it ({decision.reason})"
+    out = [f"  verify {verb}: {what}", *(f"    {why}" for why in seen["why"])]
+    out += [f"    {text}" for text in words.failing_cases(_comparisons(fact))]
+    out += [f"    {words.finding_line(Finding(**finding))}" for finding in seen["findings"]]
+    return out
+
+
+def _comparisons(fact: Fact | None) -> "tuple[Comparison, ...]":
+    """The cases of a verification; none where another kernelsift has stored them."""
+    from pydantic import ValidationError
+
+    from kernelsift.kernels.facts import VerifyFacts
+
+    if fact is None or not isinstance(fact.body, Verification):
+        return ()
+    try:
+        return VerifyFacts.model_validate(fact.body.facts).comparisons
+    except ValidationError:
+        return ()
 
 
 def _judge_words(fact: Fact) -> str:

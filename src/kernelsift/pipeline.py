@@ -20,6 +20,7 @@ from kernelsift.stages import dedup as dedup_stage
 from kernelsift.stages import filter as filter_stage
 from kernelsift.stages import judge as judge_stage
 from kernelsift.stages import prompts as prompts_stage
+from kernelsift.verifying import checks_for
 
 
 def load(session: Session, *, replace: bool = False) -> Tally:
@@ -55,6 +56,38 @@ def filter_rows(session: Session) -> Tally:
         raise DataError(nothing_left(run))
     counts = {"kept": kept, "dropped": len(decisions) - kept}
     return Tally("filter", counts, time.monotonic() - started)
+
+
+def verify(
+    session: Session,
+    *,
+    limit: int | None = None,
+    ids: str | None = None,
+    retry: Sequence[str] | None = None,
+) -> Tally:
+    """Run every kept row's kernel against its module; drop what is wrong or no kernel.
+
+    `limit` and `ids` verify a part (see `verification.Pick`); the other rows are pending. `retry`
+    lists failure classes to verify again; an empty list means all of them.
+    """
+    from kernelsift.verification import Pick
+    from kernelsift.verification import verify as verify_stage
+
+    return verify_stage(session, Pick(limit, ids), retry)
+
+
+def decide_again(session: Session) -> Tally:
+    """Apply the verdict policy of the settings to stored facts; no kernel is run."""
+    from kernelsift.verification import decide_again as decide
+
+    return decide(session)
+
+
+def forget_verify(session: Session) -> Tally:
+    """Undo verify. Its facts stay stored: verifying again runs nothing that is known."""
+    from kernelsift.verification import forget
+
+    return forget(session)
 
 
 def preflight(session: Session, *, writes_prompts: bool = False) -> None:
@@ -236,12 +269,21 @@ def publish(session: Session, *, upload: bool = False) -> Tally:
     )
 
 
-def run_all(session: Session, *, replace: bool = False) -> Iterator[Tally]:
+def run_all(
+    session: Session, *, replace: bool = False, verify_kernels: bool = False
+) -> Iterator[Tally]:
     """The whole job, a tally per stage: load, filter, judge, prompts, keep best, analyze, export,
-    publish (written locally, nothing is uploaded)."""
+    publish (written locally, nothing is uploaded).
+
+    `verify_kernels`: verify what the filter keeps, before it is judged. It costs seconds per row.
+    """
     preflight(session, writes_prompts=True)
+    if verify_kernels:
+        checks_for(session.settings.verify)
     yield load(session, replace=replace)
     yield filter_rows(session)
+    if verify_kernels:
+        yield verify(session)
     yield judge(session)
     if session.settings.prompts.source or _has_modules(session):
         yield prompts(session)

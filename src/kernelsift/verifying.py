@@ -1,19 +1,34 @@
-"""verify-file: one answer against one module, for a developer's quick check."""
+"""Open what verifies kernels on this machine; and verify-file: one answer against one module."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kernelsift.errors import ConfigError, DataError
+from kernelsift.config import Verify
+from kernelsift.errors import DataError
 from kernelsift.source import extract, module_class_name, parse
 
 if TYPE_CHECKING:
-    from kernelsift.kernels.facts import Comparison, VerifyFacts
+    from kernelsift.kernels.facts import VerifyFacts
+    from kernelsift.kernels.static_verifier import AnyVerifier
     from kernelsift.kernels.verdict import Verdict
+    from kernelsift.stages.verify import Checks
 
+PACKAGES = ("torch", "triton")
 Sandbox = Literal["auto", "required", "off"]
-_CASES_SHOWN = 4
-_WRONG = frozenset({"differs", "structure", "nonfinite", "imprecise", "error"})
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A verifier that is ready, and what the user should know of it."""
+
+    verifier: "AnyVerifier"
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +46,19 @@ class Checked:
 
     def lines(self) -> list[str]:
         """For people: the verdict, why, the failing cases with their elements, the findings."""
+        from kernelsift.kernels import verdict_words as words
+        from kernelsift.kernels.gpu.gpu_words import gpu_lines
+        from kernelsift.kernels.verdict_compiled import compiled_lines
+
         verdict, facts = self.verdict, self.facts
-        outcome: str = verdict.outcome
-        if verdict.unverifiable:
-            outcome = f"{outcome} ({verdict.unverifiable})"
-        words = [f"{outcome}, {verdict.work.replace('_', ' ')}", *verdict.reasons[:_CASES_SHOWN]]
-        out = [words[0], *(f"  {text}" for text in words[1:])]
-        for comparison in [c for c in facts.comparisons if c.status in _WRONG][:_CASES_SHOWN]:
-            out += _case_lines(comparison)
+        out = [words.headline(verdict.outcome, verdict.unverifiable, verdict.work)]
+        out += [f"  {text}" for text in verdict.reasons[: words.CASES_SHOWN]]
+        out += words.failing_cases(facts.comparisons)
         if verdict.findings:
             out.append("findings")
-        for finding in verdict.findings:
-            place = f"line {finding.line}: " if finding.line else ""
-            out.append(f"  {finding.id} {finding.severity}: {place}{finding.evidence}")
+        out += [f"  {words.finding_line(finding)}" for finding in verdict.findings]
+        out += compiled_lines(facts.compiled)
+        out += gpu_lines(facts.gpu)
         if facts.reference.scaled:
             out.append(f"sizes made smaller for the interpreter: {facts.reference.scaled_from}")
         seconds = sum(timing.seconds for timing in facts.timings)
@@ -51,37 +66,100 @@ class Checked:
         return [*out, *(f"warning: {note}" for note in self.notes)]
 
 
+def missing_packages() -> tuple[str, ...]:
+    """What kernels cannot be run without, and is not installed."""
+    return tuple(name for name in PACKAGES if find_spec(name) is None)
+
+
+def checks_for(cfg: Verify) -> "Checks":
+    """What kernels are verified by here: settings, device, versions.
+
+    Raises:
+        ConfigError: the device cannot be used, or an id is not in the catalog.
+    """
+    from kernelsift.kernels.facts import Versions
+    from kernelsift.kernels.gpu.opening import device_for
+    from kernelsift.kernels.verifier import VERIFIER_VERSION
+    from kernelsift.stages.verify import Checks
+
+    device = device_for(cfg.device)
+    found = {} if missing_packages() else {name: _version(name) for name in PACKAGES}
+    checks = Checks(cfg, device, Versions(verifier=VERIFIER_VERSION, **found))
+    _ = checks.policy
+    return checks
+
+
+@contextlib.contextmanager
+def open_verifier(checks: "Checks", workers: int = 1, targets: str = "none") -> Iterator[Opened]:
+    """Start the sandboxed processes that kernels run in; without torch, only read the code.
+
+    `targets`: what launches are compiled for, like `sm_80,sm_90`. At the end every process is
+    ended, also those that threads still wait for.
+
+    Raises:
+        ConfigError: the sandbox or the GPU asked for cannot be had, or a target is not known.
+        RunError: the processes cannot be started.
+    """
+    from kernelsift.kernels.static_verifier import StaticVerifier
+
+    missing = missing_packages()
+    if missing:
+        note = (
+            f"{' and '.join(missing)} not installed: code was only read, no kernel was run; "
+            "pip install 'kernelsift[verify]' and run the same command again"
+        )
+        yield Opened(StaticVerifier(missing), (note,))
+        return
+    from kernelsift.kernels.compiling.compiler import open_compiler
+    from kernelsift.kernels.compiling.targets import parse_targets
+    from kernelsift.kernels.gpu.opening import on_device
+    from kernelsift.kernels.isolation.pool import Pool
+    from kernelsift.kernels.verifier import PRELOAD, Verifier
+
+    cfg = checks.cfg
+    with (
+        open_compiler(parse_targets(targets), workers, cfg.sandbox) as compiler,
+        Pool(workers=workers, sandbox=cfg.sandbox, preload=PRELOAD) as pool,
+    ):
+        base = Verifier(pool, checks.effort, compiler)
+        with on_device(base, pool, cfg.device, cfg.sandbox) as (verifier, notes):
+            yield Opened(verifier, (*pool.notes, *notes))
+
+
 def verify_file(
-    reference: Path, answer: Path, *, class_name: str | None, sandbox: Sandbox
+    reference: Path,
+    answer: Path,
+    *,
+    class_name: str | None,
+    sandbox: Sandbox,
+    device: Device = "auto",
+    targets: str = "sm_80,sm_90",
 ) -> Checked:
     """Verify the program (or the completion) in one file against the module in another.
 
     Raises:
-        ConfigError: torch or triton is missing, or the sandbox asked for cannot be had.
+        ConfigError: the sandbox or the GPU asked for cannot be had, or a target is not known.
         DataError: a file cannot be read, or holds no program.
     """
-    _require_packages()
-    from kernelsift.kernels.isolation.pool import Pool
     from kernelsift.kernels.verdict import decide
-    from kernelsift.kernels.verifier import PRELOAD, Question, Verifier
+    from kernelsift.kernels.verifier import Question
 
     module, text = _read(reference), _read(answer)
     code = text if answer.suffix == ".py" or parse(text) is not None else extract(text).code
     if not code:
         raise DataError(f"{answer} holds no program")
     question = Question(module, code, class_name or module_class_name(module))
-    with Pool(workers=1, sandbox=sandbox, preload=PRELOAD) as pool:
-        facts = Verifier(pool).verify(question)
-        return Checked(facts, decide(facts), tuple(pool.notes))
+    checks = checks_for(Verify(sandbox=sandbox, device=device))
+    with open_verifier(checks, targets=targets) as opened:
+        facts = opened.verifier.verify(question)
+        return Checked(facts, decide(facts, checks.policy), opened.notes)
 
 
-def _case_lines(comparison: "Comparison") -> list[str]:
-    out = [f"case {comparison.case}: {comparison.status} {comparison.why}".rstrip()]
-    out += [
-        f"  output {d.output} at {list(d.index)}: expected {d.expected}, got {d.got}"
-        for d in comparison.differences
-    ]
-    return out
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"  # importable, but not installed as a package
 
 
 def _read(path: Path) -> str:
@@ -89,14 +167,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"cannot read {path}: {e}") from e
-
-
-def _require_packages() -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in ("torch", "triton") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"{' and '.join(missing)} not installed; verifying runs kernels: "
-            "pip install 'kernelsift[verify]'"
-        )

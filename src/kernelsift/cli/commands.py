@@ -166,46 +166,30 @@ def publish(*, upload: bool, **values: Any) -> None:
             type=click.Choice(["llm", "template"])),
     SCORE,
     PLOTS,
+    click.option("--verify", "verify_kernels", is_flag=True,
+                 help="Also run every kept kernel, before it is judged: seconds per row."),
     load_options(),
     llm_options(),
     publish_options(),
     common(),
 )  # fmt: skip
-def run_command(source: str | None, **values: Any) -> None:
-    """The whole job: load, filter, judge, prompts, keep best, analyze, export, publish (dry)."""
+def run_command(source: str | None, *, verify_kernels: bool, **values: Any) -> None:
+    """The whole job: load, filter, judge, prompts, keep best, analyze, export, publish (dry).
+
+    With --verify, kernels are run after the filter, and what is wrong or no kernel is dropped.
+    That is off by default because it takes hours for thousands of rows.
+    """
     from kernelsift import pipeline
 
     values["load__source"] = source
     values["prompts__model"] = values.get("judge__model")
     if values.get("judge__judge") == "static" and values.get("prompts__generator") is None:
         values["prompts__generator"] = "template"
-    perform(values, lambda s: pipeline.run_all(s, replace=values["replace"]))
 
+    def stages(session: "Session") -> "Iterator[Tally]":
+        return pipeline.run_all(session, replace=values["replace"], verify_kernels=verify_kernels)
 
-@click.command("verify-file")
-@click.argument("reference", type=click.Path(path_type=Path, dir_okay=False))
-@click.argument("answer", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--class", "class_name", help="The module's class; the last one when not given.")
-@click.option(
-    "--sandbox",
-    type=click.Choice(["auto", "required", "off"]),
-    default="auto",
-    show_default=True,
-    help="What the code is kept in; `required` refuses to run with less than a full one.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def verify_file(
-    reference: Path, answer: Path, class_name: str | None, sandbox: str, *, as_json: bool
-) -> None:
-    """Run the kernel in ANSWER against the PyTorch module in REFERENCE, without a GPU."""
-    from kernelsift.verifying import verify_file as check
-
-    found = check(reference, answer, class_name=class_name, sandbox=sandbox)  # type: ignore[arg-type]  # click has checked the choice
-    if as_json:
-        console.as_json(found.as_json())
-        return
-    for text in found.lines():
-        console.line(text)
+    perform(values, stages)
 
 
 @click.command()

@@ -7,6 +7,7 @@ import click
 
 from kernelsift.cli import commands, console
 from kernelsift.cli.gate import gate
+from kernelsift.cli.verify import verify, verify_file
 from kernelsift.errors import KernelsiftError
 
 INTERRUPTED = 130
@@ -39,7 +40,8 @@ for _command in (
     commands.dedup,
     commands.export,
     commands.publish,
-    commands.verify_file,
+    verify,
+    verify_file,
     gate,
     commands.status,
     commands.estimate,

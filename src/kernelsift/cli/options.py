@@ -15,6 +15,7 @@ Decorator = Callable[[Command], Command]
 DEFAULT_RUN = Path("outputs")
 DEFAULT_PLOTS = Path("plots")
 FOLDER = click.Path(path_type=Path, file_okay=False)
+SANDBOX = click.Choice(["auto", "required", "off"])
 TRUE = frozenset({"1", "true", "yes", "on"})
 
 
@@ -113,6 +114,20 @@ def retry_option() -> Decorator:
     )  # fmt: skip
 
 
+def verify_options() -> Decorator:
+    """How kernels are run, and what becomes of those that cannot be."""
+    return all_of(
+        setting("--device", "verify.device", "Where kernels run.",
+                type=click.Choice(["auto", "cpu", "cuda"])),
+        setting("--sandbox", "verify.sandbox",
+                "What kernels are kept in; `required` refuses to run with less than a full one.",
+                type=SANDBOX),
+        setting("--unverifiable", "verify.unverifiable",
+                "What becomes of rows that could not be checked.",
+                type=click.Choice(["fail", "keep", "drop"])),
+    )  # fmt: skip
+
+
 def publish_options() -> Decorator:
     """Where data sets go."""
     return all_of(
@@ -128,6 +143,8 @@ def settings_from(config_path: Path | None, values: Mapping[str, Any]) -> "Setti
     from kernelsift.config import TEST_ROWS, Settings, find_config
 
     overrides = {k.replace("__", "."): v for k, v in values.items() if "__" in k}
+    if values.get("workers") is not None:
+        overrides["workers"] = values["workers"]
     if values.get("public"):
         overrides["publish.private"] = False
     if is_test_mode():

@@ -8,6 +8,7 @@ from kernelsift.errors import DataError
 from kernelsift.privacy import no_telemetry
 from kernelsift.report.markdown import code, fenced, one_line, plain, table
 from kernelsift.report.stats import counted, percent
+from kernelsift.report.verified import Verdicts
 
 SIZES = (
     (1_000, "n<1K"),
@@ -45,6 +46,15 @@ class CardJudge:
     prompt_version: str
     judged: int
     usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class CardVerify:
+    """How the kernels were run, by what policy rows were dropped, and what was found."""
+
+    settings: Mapping[str, object]
+    policy: Mapping[str, object]
+    verdicts: Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,8 @@ class CardFacts:
     """Package name to version."""
     judge: CardJudge | None = None
     """None when the rows were not judged."""
+    verify: CardVerify | None = None
+    """None when the kernels were not run."""
     licence: str | None = None
     """A Hub licence identifier as the user gave it; None leaves it out: it is never guessed."""
     tags: tuple[str, ...] = TAGS
@@ -125,6 +137,8 @@ def render_card(facts: CardFacts) -> str:
             ("column", "type", "meaning"),
             [(code(one.name), code(one.type), plain(one.meaning)) for one in facts.columns],
         ),
+        "## Verification",
+        _verify(facts.verify),
         "## Judge",
         _judge(facts.judge),
         "## Splits",
@@ -187,6 +201,37 @@ def _funnel(facts: CardFacts) -> str:
 def _share(rows: int, facts: CardFacts) -> str:
     """Return the share of the input."""
     return percent(rows / facts.input_rows) if facts.input_rows else "–"
+
+
+def _verify(verify: CardVerify | None) -> str:
+    """Say what running the kernels showed, with the settings that it rests on."""
+    if verify is None:
+        return "The kernels were not run: correctness is as the source's reward has it."
+    seen = verify.verdicts
+    rows = [
+        *(("outcome", plain(name), f"{n:,}") for name, n in seen.outcomes.most_common()),
+        *(("unverifiable", plain(name), f"{n:,}") for name, n in seen.unverifiable.most_common()),
+        *(("work", plain(name), f"{n:,}") for name, n in seen.work.most_common()),
+        *(("finding", plain(f"{i} {name} ({why})"), f"{n:,}") for i, name, why, n in seen.top()),
+    ]
+    said = (
+        f"The kernels of {counted(seen.rows, 'row')} that passed the reward filter were run by "
+        "kernelsift against their PyTorch module, in a sandbox. A row may have several findings; "
+        "the commonest are listed."
+    )
+    settings = [(code(k), code(_shown(v))) for k, v in (*verify.settings.items(),
+                                                       *verify.policy.items())]  # fmt: skip
+    return "\n\n".join([
+        said,
+        table(("what", "which", "rows"), rows, right=2),
+        table(("setting", "value"), settings),
+    ])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
 def _judge(judge: CardJudge | None) -> str:

@@ -12,7 +12,16 @@ import pyarrow.parquet as pq
 
 from kernelsift.errors import DataError, RunError
 from kernelsift.files import replacing
-from kernelsift.model import Entry, Fact, Failure, Judgement, Module, SampleId, Tally, TaskPrompt
+from kernelsift.model import (
+    Decision,
+    Entry,
+    Fact,
+    Judgement,
+    Module,
+    SampleId,
+    Tally,
+    TaskPrompt,
+)
 from kernelsift.run import Run
 from kernelsift.samples import PREFIX, wanted_rows, writing
 
@@ -24,6 +33,12 @@ JUDGE_COLUMNS = pa.schema([
     ("judge_returned_model", pa.string()),
     ("judge_prompt_version", pa.string()),
     ("judge_usd", pa.float64()),
+])
+VERIFY_COLUMNS = pa.schema([
+    ("verify_outcome", pa.string()),
+    ("verify_work", pa.string()),
+    ("verify_findings", pa.list_(pa.string())),
+    ("verify_version", pa.string()),
 ])
 PROMPT_COLUMNS = pa.schema([
     ("prompt", pa.string()),
@@ -57,15 +72,15 @@ def export_samples(run: Run) -> Tally:
     started = time.monotonic()
     counts = {"ledger": _write_ledger(run)}
     stages = run.stages()
-    judged = run.latest("judge") if "judge" in stages else None
+    added = _Added(run.latest("judge") if "judge" in stages else None, _verified(run))
     filtered = run.kept_before("dedup")
     if not filtered:
         raise DataError(nothing_left(run))
-    counts["filtered"] = _write(run, run.path / "filtered.parquet", filtered, judged)
+    counts["filtered"] = _write(run, run.path / "filtered.parquet", filtered, added)
     if "dedup" in stages:
         kept = {s for s, ds in run.decisions(("dedup",)).items() if ds[-1].keep}
         unique = [e for e in filtered if e.id in kept]
-        counts["unique"] = _write(run, run.path / "unique.parquet", unique, judged)
+        counts["unique"] = _write(run, run.path / "unique.parquet", unique, added)
     else:
         (run.path / "unique.parquet").unlink(missing_ok=True)
     files = tuple(f"{name}.parquet" for name in counts)
@@ -112,9 +127,12 @@ class _Added:
     """The columns that kernelsift adds to a source row."""
 
     judged: Mapping[SampleId, Fact | None] | None
+    verified: "_Verified | None"
 
     def schema(self, source: pa.Schema) -> pa.Schema:
         added = [pa.field("sample_id", pa.string())]
+        if self.verified is not None:
+            added += list(VERIFY_COLUMNS)
         if self.judged is not None:
             added += list(JUDGE_COLUMNS)
         names = {f.name for f in added}
@@ -125,6 +143,8 @@ class _Added:
 
     def values(self, entry: Entry) -> dict[str, Any]:
         out: dict[str, Any] = {"sample_id": entry.id, "module_name": entry.module}
+        if self.verified is not None:
+            out |= self.verified.values(entry)
         fact = self.judged.get(entry.id) if self.judged else None
         if fact and isinstance(fact.body, Judgement):
             body = fact.body
@@ -140,11 +160,38 @@ class _Added:
         return out
 
 
-def _write(
-    run: Run, path: Path, entries: list[Entry], judged: Mapping[SampleId, Fact | None] | None
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What verify decided on, and the versions that it ran with."""
+
+    decisions: Mapping[SampleId, Decision]
+    version: str
+
+    def values(self, entry: Entry) -> dict[str, Any]:
+        seen = self.decisions[entry.id].evidence
+        return {
+            "verify_outcome": seen["outcome"],
+            "verify_work": seen["work"],
+            "verify_findings": sorted({finding["id"] for finding in seen["findings"]}),
+            "verify_version": self.version,
+        }
+
+
+def _verified(run: Run) -> _Verified | None:
+    """None when the kernels were not verified."""
+    stage = run.stages().get("verify")
+    if stage is None:
+        return None
+    settings = stage["settings"]
+    assert isinstance(settings, dict)
+    found = settings["facts"]
+    packages = [f"{name} {found[name]}" for name in ("torch", "triton") if found[name]]
+    version = ", ".join([f"verifier {found['verifier']}", *packages, found["device"]])
+    return _Verified({s: ds[-1] for s, ds in run.decisions(("verify",)).items()}, version)
+
+
+def _write(run: Run, path: Path, entries: list[Entry], added: _Added) -> int:
     """Write the source's columns, untouched, with kernelsift's beside them."""
-    added = _Added(judged)
     schema = added.schema(run.samples.schema())
     known = set(run.samples.schema().names)
     source = [n for n in schema.names if n in known]
@@ -185,11 +232,10 @@ def _ledger_rows(
     run: Run, entries: list[Entry], states: Mapping[SampleId, str]
 ) -> Iterator[dict[str, Any]]:
     decisions = run.decisions()
-    judged = run.latest("judge")
+    failed = run.failed()
     for entry in entries:
         state = states[entry.id]
         made = decisions.get(entry.id, [])
-        fact = judged.get(entry.id)
         row = {
             "sample_id": entry.id,
             "origin": entry.origin,
@@ -201,9 +247,10 @@ def _ledger_rows(
             "evidence": "{}",
         }
         decisive = next((d for d in made if not d.keep), made[-1] if made else None)
-        if state == "failed" and fact and isinstance(fact.body, Failure):
-            row |= {"stage": "judge", "reason": fact.body.failure}
-            row["evidence"] = json.dumps({"why": fact.body.why})
+        if state == "failed" and entry.id in failed:
+            stage, failure = failed[entry.id]
+            row |= {"stage": stage, "reason": failure.failure}
+            row["evidence"] = json.dumps({"why": failure.why})
         elif decisive and state != "pending":
             row |= {"stage": decisive.stage, "reason": decisive.reason}
             row["evidence"] = json.dumps(dict(decisive.evidence))

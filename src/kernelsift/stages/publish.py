@@ -21,9 +21,18 @@ from kernelsift.credentials import Secrets
 from kernelsift.errors import ConfigError, DataError
 from kernelsift.files import replacing, write_error, write_text
 from kernelsift.model import Failure, Tally
-from kernelsift.report.card import CardFacts, CardJudge, ColumnNote, FunnelStep, Split, render_card
+from kernelsift.report.card import (
+    CardFacts,
+    CardJudge,
+    CardVerify,
+    ColumnNote,
+    FunnelStep,
+    Split,
+    render_card,
+)
 from kernelsift.report.card import Source as CardSource
-from kernelsift.run import Run
+from kernelsift.report.verified import count
+from kernelsift.run import STAGES, Run
 from kernelsift.splits import Side, assign
 from kernelsift.versions import installed
 
@@ -47,6 +56,10 @@ _MEANINGS = {
     "speedup_reward": "speedup part of the reward, as the source measured it",
     "sample_id": "digest of the row's content; ledger.parquet of the run says why it is here",
     "module_name": "name of the PyTorch module",
+    "verify_outcome": "what running the kernel against the module showed",
+    "verify_work": "who does the work: Triton kernels, or PyTorch in part or whole",
+    "verify_findings": "ids of kernelsift's catalog of cheats and faults that were found",
+    "verify_version": "verifier, packages and device that the kernel was run with",
     "difficulty": "difficulty of the task, 0 (trivial) to 10, by the judge",
     "style": "style of the code, 0 (broken) to 10, by the judge",
     "evaluation_raw": "the judge's own words",
@@ -236,6 +249,7 @@ def _card(
         command=command,
         versions=installed(),
         judge=None if is_prompts else _judge(run),
+        verify=None if is_prompts else _verify(run),
         licence=cfg.license,
     )
 
@@ -254,14 +268,15 @@ def _type(kind: pa.DataType) -> str:
 def _funnel(run: Run, name: str) -> tuple[FunnelStep, ...]:
     """Every row loaded, once: by the first thing that put it out, or as kept."""
     counts: dict[tuple[str, str], int] = {}
-    last = ("filter", "judge") if name == "filtered" else ("filter", "judge", "dedup")
+    last = STAGES[:-1] if name == "filtered" else STAGES
     dropped = run.dropped(last)
+    judging = {entry.id for entry in run.kept_before("judge")}
     for id_, state in run.states().items():
         decision = dropped.get(id_)
         if decision:
             place = (decision.stage, f"dropped: {decision.reason}")
         elif state in {"failed", "pending"}:
-            place = ("judge", state)
+            place = ("judge" if id_ in judging else "verify", state)
         else:
             place = ("kept", "")
         counts[place] = counts.get(place, 0) + 1
@@ -291,6 +306,18 @@ def _author(run: Run) -> str:
     if settings["generator"] == "template":
         return f", by a template ({settings['version']})"
     return f", by {settings['model']} with prompt version {settings['prompt']}"
+
+
+def _verify(run: Run) -> CardVerify | None:
+    """What verify found among the rows that the filter kept."""
+    stage = run.stages().get("verify")
+    if stage is None:
+        return None
+    settings = stage["settings"]
+    assert isinstance(settings, dict)
+    asked = {entry.id for entry in run.kept_before("verify")}
+    made = [ds[-1] for id_, ds in run.decisions(("verify",)).items() if id_ in asked]
+    return CardVerify(settings["facts"], settings["policy"], count(d.evidence for d in made))
 
 
 def _judge(run: Run) -> CardJudge | None:
