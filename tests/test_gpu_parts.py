@@ -615,3 +615,71 @@ def test_the_speedup_of_facts_is_that_of_the_timing():
     assert base(gpu=GpuFacts()).speedup is None
     claimed = Interval(low=1.9, middle=2.0, high=2.1)
     assert base(gpu=GpuFacts(timing=TimingFacts(speedup=claimed))).speedup == claimed
+
+
+# --- whether a GPU is used, and what is said of it
+
+
+def test_auto_takes_a_gpu_where_its_driver_is(monkeypatch):
+    from kernelsift.errors import ConfigError
+    from kernelsift.kernels.gpu import opening
+
+    monkeypatch.setattr(opening, "missing", lambda: "")
+    assert [opening.device_for(w) for w in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr(opening, "missing", lambda: "there is no /dev/nvidia0")
+    assert [opening.device_for(w) for w in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(ConfigError, match="there is no /dev/nvidia0; use 'auto' or 'cpu'"):
+        opening.device_for("cuda")
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cuda"])
+def test_a_gpu_that_does_not_work_is_left_out_unless_it_was_wanted(monkeypatch, wanted):
+    from contextlib import nullcontext
+
+    from kernelsift.errors import ConfigError
+    from kernelsift.kernels.gpu import opening
+
+    monkeypatch.setattr(opening, "missing", lambda: "")
+    monkeypatch.setattr(opening, "device_pool", lambda sandbox: nullcontext())
+    monkeypatch.setattr(opening.DeviceVerifier, "available", lambda self: "cuInit: error 304")
+    base = object()
+    if wanted == "cuda":
+        with (
+            pytest.raises(ConfigError, match="cuInit: error 304"),
+            opening.on_device(base, None, wanted, "auto"),
+        ):
+            pass
+        return
+    with opening.on_device(base, None, wanted, "auto") as (verifier, notes):
+        assert verifier is base
+        assert notes == ("The GPU is not used: cuInit: error 304",)
+
+
+def test_a_timing_is_told_in_words():
+    from kernelsift.kernels.gpu.gpu_facts import Doubt, SideTime
+    from kernelsift.kernels.gpu.gpu_words import gpu_lines
+
+    assert list(gpu_lines(None)) == []
+    sides = (
+        SideTime(side="candidate", device=1e-4, noise=0.01),
+        SideTime(side="eager", device=2e-4, noise=0.02),
+    )
+    claimed = Interval(low=1.9, middle=2.0, high=2.1)
+    facts = GpuFacts(
+        device=DeviceFacts(name="NVIDIA H100", capability=(9, 0)),
+        kernels=(KernelBuild(name="k", launches=1),),
+        timing=TimingFacts(sides=sides, speedup=claimed),
+    )
+    assert list(gpu_lines(facts)) == [
+        "GPU: NVIDIA H100",
+        "  kernels launched: k",
+        "  time: the answer 100 µs ±1.0%, the module 200 µs ±2.0%",
+        "  speedup: 2.00 (1.90 to 2.10) over the module",
+    ]
+    doubt = Doubt(kind="launch-bound", evidence="candidate: 3 µs, an empty launch takes 2 µs")
+    facts = GpuFacts(why="no cases", timing=TimingFacts(doubts=(doubt,)))
+    assert list(gpu_lines(facts)) == [
+        "GPU: none; no cases",
+        "  no speedup is claimed",
+        "    launch-bound: candidate: 3 µs, an empty launch takes 2 µs",
+    ]
