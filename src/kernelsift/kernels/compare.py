@@ -75,6 +75,7 @@ def compare(expected: Expected, got: Any, *, tf32: bool = False) -> Comparison:
             "ratio": _capped(found.ratio),
             "loose_ratio": _capped(found.loose),
             "reduced_ratio": _capped(found.reduced),
+            "elements": found.total,
             "wrong_share": found.wrong / found.total if found.total else 0.0,
             "differences": tuple(shown),
         }

@@ -90,6 +90,8 @@ class Comparison(Frozen):
     """Largest error in units of 1e-2 + 1e-2·|y|, what most harnesses allow."""
     reduced_ratio: float | None = None
     """Largest error in units of the bound for half precision."""
+    elements: Count = 0
+    """How many were compared."""
     wrong_share: Share | None = None
     """Share of elements outside the strict bound."""
     differences: tuple[Difference, ...] = ()
@@ -293,6 +295,9 @@ class VerifyFacts(Frozen):
     run: RunFacts = RunFacts(status="not-run")
     gate: GateFacts | None = None
     comparisons: tuple[Comparison, ...] = ()
+    own_sizes: Comparison | None = None
+    """Own sizes, own inputs, weights as constructed: asked where smaller sizes gave a wrong answer,
+    which is no proof for the sizes that the problem comes with."""
     provenance: ProvenanceFacts | None = None
     sanitizer: SanitizerFacts | None = None
     behaviour: BehaviourFacts | None = None

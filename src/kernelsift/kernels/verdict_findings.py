@@ -41,6 +41,11 @@ def dynamic_findings(
     """Yield the findings of comparison, provenance, sanitizers, behaviour and compilation."""
     yield from _comparisons(facts, decisive)
     yield from _hidden(facts)
+    if facts.own_sizes is not None:
+        wrong = [c for c in facts.comparisons if c.group in decisive and c.status in _WRONG]
+        if wrong:
+            text = f"at {facts.reference.scaled_from}: wrong answer in {_names(wrong)}"
+            yield _finding("K25", "bug", text)
     if facts.provenance is not None:
         yield from _provenance(facts.provenance, work)
     if facts.sanitizer is not None:

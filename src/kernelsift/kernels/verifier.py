@@ -15,6 +15,7 @@ from kernelsift.kernels.candidate.candidate_plan import payload_for
 from kernelsift.kernels.compiling.compiler import Compiler
 from kernelsift.kernels.compiling.launched import launches_of
 from kernelsift.kernels.facts import (
+    Comparison,
     ReferenceRun,
     StaticSummary,
     Timing,
@@ -26,7 +27,16 @@ from kernelsift.kernels.hacks import StaticFacts, static_facts
 from kernelsift.kernels.isolation.limits import ChildResult, Limits
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.reference.reference_result import ReferenceResult, read_reference
-from kernelsift.kernels.reference.scale import Change, constants, pinned_names, rewrite_constants
+from kernelsift.kernels.reference.scale import Change
+from kernelsift.kernels.sizing import (
+    Question,
+    Sizes,
+    changes_of,
+    deeper,
+    pinned_sizes,
+    reference_run,
+    rewritten,
+)
 
 VERIFIER_VERSION = "1"
 """Raised when the same candidate may give other facts."""
@@ -46,18 +56,9 @@ _SCALE_SECONDS = 60.0
 _LEVELS = ((1.0, False), (8.0, False), (40.0, False), (1 / 8, False), (1 / 64, False), (1.0, True))
 """Factors on what the interpreter can bear, and whether the candidate's own sizes may change."""
 _WALL_FACTOR = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A candidate, and the module that it claims to replace."""
-
-    reference: str
-    code: str
-    class_name: str | None = None
-    """Of the reference; found in its source when not given."""
-    entry: str | None = None
-    """A hint at the candidate's entry point."""
+_OWN_FLOPS = 60e9
+_OWN_NUMEL = 30_000_000
+"""Problems larger than this are not run at their own sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +73,6 @@ class Effort:
     """Processor time after which a first call is given up and tried at smaller sizes."""
     limit_seconds: float = 60.0
     """Processor time after which a child is ended; of wall clock, four times as much."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sizes:
-    """One way to make a problem small enough, or why there is none."""
-
-    changes: tuple[Change, ...] = ()
-    problem: ReferenceRun | None = None
-    deeper: float = 1.0
-    """How many times more operations an output takes at the original sizes."""
-    unpinned: bool = False
-    """Sizes changed that the candidate writes out: a right answer counts, a wrong one does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +108,7 @@ class Verifier:
             return found
         secret = secrets.randbits(63) if seed is None else seed
         case = _Case(question, static, summary, secret, timings)
-        slow: _Sizes | None = None
+        slow: Sizes | None = None
         for sizes in self._sizes(question, timings):
             if sizes.problem is not None:
                 found = self._facts(summary, sizes.problem, timings)
@@ -131,35 +120,22 @@ class Verifier:
             slow = slow if slow is not None and sizes.unpinned else sizes
         if slow is not None:
             found = self._attempt(case, slow, 0.0)
+        if found.reference.scaled and _differs(found):
+            found = found.model_copy(update={"own_sizes": self._own_sizes(case)})
         return found.model_copy(update={"timings": tuple(timings)})
 
-    def _attempt(self, case: _Case, sizes: _Sizes, patience: float) -> VerifyFacts:
+    def _attempt(self, case: _Case, sizes: Sizes, patience: float) -> VerifyFacts:
         """Run reference and candidate at the sizes given; `patience` is for the first call."""
         summary, timings = case.summary, case.timings
-        small = _rewritten(case.question, sizes.changes)
+        small = rewritten(case.question, sizes.changes)
         reference = _timed(
             "reference", timings, lambda: self._reference(small, case.static, case.secret)
         )
-        state = _reference_run(reference, sizes)
+        state = reference_run(reference, sizes)
         if state.status not in {"ok", "degenerate"}:
             return self._facts(summary, state, timings, gate=reference.gate)
         nonce = secrets.token_hex(16)
-        payload = payload_for(
-            {
-                "nonce": nonce,
-                "code": small.code,
-                "module_name": small.class_name,
-                "entry": small.entry,
-                "reference": small.reference,
-                "budget": self._effort.candidate_seconds,
-                "patience": patience,
-            },
-            reference,
-            {
-                "seed": case.secret % 2**31,
-                "launch_seconds": 0.0 if patience else self._effort.first_seconds,
-            },
-        )
+        payload = self._payload(small, reference, nonce, (case.secret, patience))
         child = _timed("candidate", timings, lambda: self._run(_CANDIDATE_JOB, payload))
         result = read.read_candidate(child.frames, nonce)
         budget = self._effort.candidate_seconds
@@ -173,9 +149,52 @@ class Verifier:
         timings.append(_timing("compile", began))
         return found.model_copy(update={"compiled": compiled})
 
-    def _sizes(self, question: Question, timings: list[Timing]) -> Iterator[_Sizes]:
+    def _payload(
+        self, question: Question, reference: ReferenceResult, nonce: str, how: tuple[int, float]
+    ) -> bytes:
+        """The candidate's job; `how`: the seed, and the patience with the first call."""
+        secret, patience = how
+        request = {
+            "nonce": nonce,
+            "code": question.code,
+            "module_name": question.class_name,
+            "entry": question.entry,
+            "reference": question.reference,
+            "budget": self._effort.candidate_seconds,
+            "patience": patience,
+        }
+        options = {
+            "seed": secret % 2**31,
+            "launch_seconds": 0.0 if patience else self._effort.first_seconds,
+        }
+        return payload_for(request, reference, options)
+
+    def _own_sizes(self, case: _Case) -> Comparison | None:
+        """Ask once as most harnesses do, if the machine can bear it; None where it cannot."""
+        question = case.question
+        original = (self._scale(question, pinned_sizes(question), 1.0).scaled or {}).get("original")
+        if not original or original["flops"] > _OWN_FLOPS or original["numel_in"] > _OWN_NUMEL:
+            return None
+        if original["numel_out"] > _OWN_NUMEL:
+            return None
+        request = {"mode": "shipped", **_parts(question, case.secret)}
+        reference = _timed(
+            "own sizes, reference",
+            case.timings,
+            lambda: self._ask(request, self._effort.limit_seconds),
+        )
+        if not reference.cases:
+            return None
+        nonce = secrets.token_hex(16)
+        payload = self._payload(question, reference, nonce, (case.secret, 0.0))
+        child = _timed("own sizes", case.timings, lambda: self._run(_CANDIDATE_JOB, payload))
+        result = read.read_candidate(child.frames, nonce)
+        found = read.comparisons(result, reference, tf32=read.uses_tf32(result))
+        return found[0] if found else None
+
+    def _sizes(self, question: Question, timings: list[Timing]) -> Iterator[Sizes]:
         """Sizes to try: the usual ones; larger where only such are valid, smaller where slow."""
-        pinned = _pinned(question)
+        pinned = pinned_sizes(question)
         seen: set[tuple[Change, ...]] = set()
         problem: ReferenceRun | None = None
         for factor, free in _LEVELS:
@@ -189,14 +208,14 @@ class Verifier:
             began = time.monotonic()
             scale = self._scale(question, pins, factor)
             timings.append(_timing("scale", began))
-            changes, refused = _changes(scale)
+            changes, refused = changes_of(scale)
             if refused is not None:
                 problem = problem or refused
             elif changes not in seen:
                 seen.add(changes)
-                yield _Sizes(changes, deeper=_deeper(scale), unpinned=free)
+                yield Sizes(changes, deeper=deeper(scale), unpinned=free)
         if not seen:
-            yield _Sizes(problem=problem)
+            yield Sizes(problem=problem)
 
     def _scale(self, question: Question, pinned: tuple[str, ...], factor: float) -> ReferenceResult:
         """How to make the problem small; asked once per reference, pinned sizes and factor."""
@@ -270,59 +289,18 @@ def _measured(
     }
 
 
-def _pinned(question: Question) -> tuple[str, ...]:
-    """Sizes that the candidate writes out: they cannot change without making it wrong."""
-    try:
-        return tuple(sorted(pinned_names(question.code, constants(question.reference))))
-    except (SyntaxError, ValueError, RecursionError):
-        return ()
-
-
 def _parts(question: Question, seed: int) -> dict[str, Any]:
     return {"code": question.reference, "class_name": question.class_name, "seed": seed}
-
-
-def _changes(scale: ReferenceResult) -> tuple[tuple[Change, ...], ReferenceRun | None]:
-    """The constants to change, or why the reference cannot be used."""
-    said = scale.scaled
-    if said is None:
-        return (), ReferenceRun(status="fails", why="; ".join(scale.problems)[:300])
-    why = str(said.get("why") or "")
-    if said.get("status") == "too-large":
-        return (), ReferenceRun(status="size", why=why)
-    if said.get("status") == "fails":
-        return (), None  # sizes cannot be found without running; perhaps it runs as it is
-    changes = tuple(
-        Change(str(c["key"]), int(c["old"]), int(c["new"])) for c in said.get("changes") or ()
-    )
-    return changes, None
-
-
-def _deeper(scale: ReferenceResult) -> float:
-    """How much longer the sums of the original sizes are, by operations per output element."""
-    said = scale.scaled or {}
-    old, new = said.get("original"), said.get("size")
-    if not old or not new or not new["flops"] or not old["numel_out"]:
-        return 1.0
-    depth = new["flops"] / max(new["numel_out"], 1)
-    return max(1.0, float(old["flops"] / old["numel_out"] / depth))
-
-
-def _rewritten(question: Question, changes: tuple[Change, ...]) -> Question:
-    """Both programs with the changed constants: they stay one problem."""
-    if not changes:
-        return question
-    try:
-        code = rewrite_constants(question.code, [c for c in changes if ":" not in c.key])
-    except (SyntaxError, ValueError):
-        code = question.code
-    reference = rewrite_constants(question.reference, changes)
-    return Question(reference, code, question.class_name, question.entry)
 
 
 def _too_slow(facts: VerifyFacts) -> bool:
     """Whether smaller sizes may help: interpreted kernels did not end in time."""
     return facts.run.status == "timeout-kernel" or facts.reference.status == "budget"
+
+
+def _differs(facts: VerifyFacts) -> bool:
+    """Whether some answer was wrong, not only inexact."""
+    return any(c.status in {"differs", "nonfinite"} for c in facts.comparisons)
 
 
 def _agrees(facts: VerifyFacts) -> bool:
@@ -333,29 +311,6 @@ def _agrees(facts: VerifyFacts) -> bool:
 
 def _limits(seconds: float) -> Limits:
     return Limits(wall_seconds=_WALL_FACTOR * seconds, cpu_seconds=seconds)
-
-
-def _reference_run(reference: ReferenceResult, sizes: _Sizes) -> ReferenceRun:
-    gate, changes = reference.gate, sizes.changes
-    why = "; ".join(reference.problems)[:300]
-    scaled = ", ".join(f"{c.key} {c.old} to {c.new}" for c in changes)
-    if gate is None or not gate.runs:
-        return ReferenceRun(status="fails", why=(gate.error if gate else why)[:300])
-    if not gate.portable_init:
-        return ReferenceRun(status="init", why="construction arguments cannot be sent")
-    if gate.deterministic is False:
-        return ReferenceRun(status="stochastic", why="two runs on one input differ")
-    if not reference.cases:
-        finite = gate.finite is not False
-        return ReferenceRun(status="budget" if finite else "nonfinite", why=why or "no case fits")
-    status = "degenerate" if gate.degenerate else "ok"
-    return ReferenceRun(
-        status=status,
-        scaled=bool(changes),
-        scaled_from=scaled,
-        deeper=sizes.deeper,
-        unpinned=sizes.unpinned,
-    )
 
 
 def _timed(name: str, timings: list[Timing], work: Callable[[], Any]) -> Any:

@@ -23,9 +23,7 @@ _EARLY = ("noop", "raise", "sanitize", "mutate", "repeat", "late")
 """Steps that come before the cases with other values: cheap, or the most telling."""
 
 
-def steps_for(
-    cases: list[ReferenceCase], *, random_training: bool = False
-) -> list[dict[str, Any]]:
+def steps_for(cases: list[ReferenceCase], *, random_training: bool = False) -> list[dict[str, Any]]:
     """A second look at the same object, ablations and sanitizers, on the nominal cases.
 
     `random_training`: the reference is random in training mode, as with dropout.
@@ -67,7 +65,8 @@ def plan_for(cases: list[ReferenceCase], steps: list[dict[str, Any]]) -> list[st
 
 
 def _must(cases: list[ReferenceCase]) -> list[str]:
-    return [case.name for case in cases if case.expected.group == "nominal"][:MUST]
+    nominal = [case.name for case in cases if case.expected.group == "nominal"]
+    return nominal[:MUST] or [case.name for case in cases[:1]]
 
 
 def payload_for(

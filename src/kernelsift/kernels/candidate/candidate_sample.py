@@ -29,7 +29,8 @@ def compare_sample(
         return failed(expected, "timeout", "nothing that the programs stored is in the answer")
     filled = _filled(output, expected.eager, iter(masks))
     share = stored / max(sum(mask.numel() for mask in masks), 1)
-    return compare(expected, filled, tf32=tf32).model_copy(update={"sampled": min(share, 1.0)})
+    found = compare(expected, filled, tf32=tf32)
+    return found.model_copy(update={"sampled": min(share, 1.0), "elements": stored})
 
 
 def _filled(got: Any, eager: Any, masks: Iterator[Any]) -> Any:

@@ -1,6 +1,6 @@
 """The job of a child that holds a reference: measure it, make cases, say what is right.
 
-Payload (a wire dict): nonce, code, class_name, mode (`gate`, `cases` or `scale`), seed, and for
+Payload (a wire dict): nonce, code, class_name, mode (gate, cases, scale, shipped), seed, and for
 cases literals, blocks, budget_seconds, max_elements; for scale pinned (names) and factor (on what
 the interpreter can bear).
 Frames: `gate` {facts}; `loaded` {init, state, hidden}; `case` …; `scaled` {changes, facts}; `end`.
@@ -14,7 +14,15 @@ from kernelsift.kernels.fingerprints import prints
 from kernelsift.kernels.reference.case_recipe import CaseOptions
 from kernelsift.kernels.reference.cases import Case, make_cases
 from kernelsift.kernels.reference.gate import Prepared, gate_and_prepare
-from kernelsift.kernels.reference.reference_module import MOCK_KEY, MockConfig
+from kernelsift.kernels.reference.reference_module import (
+    MOCK_KEY,
+    MockConfig,
+    call,
+    load_reference,
+    map_tensors,
+    seed_all,
+)
+from kernelsift.kernels.reference.reference_random import state_of
 from kernelsift.kernels.reference.scale_plan import ScaleLimits, scale_reference
 
 if TYPE_CHECKING:
@@ -37,6 +45,8 @@ def main(payload: bytes, send: Send) -> None:
         pinned = frozenset(request.get("pinned", ()))
         scaled = scale_reference(request["code"], request["class_name"], limits, pinned)
         tell("scaled", **scaled.as_dict())
+    elif request["mode"] == "shipped":
+        _tell_shipped(tell, request)
     else:
         facts, prepared = gate_and_prepare(request["code"], request["class_name"], request["seed"])
         tell("gate", facts=facts.model_dump(mode="json"))
@@ -75,6 +85,35 @@ def _tell_cases(
             tell("case", **case_frame(case))
         except wire.WireError as error:
             tell("case-error", name=case.name, why=str(error)[:300])
+
+
+def _tell_shipped(tell: Callable[..., None], request: dict[str, Any]) -> None:
+    """One case as most harnesses make it: own sizes and inputs, weights as constructed."""
+    reference = load_reference(request["code"], request["class_name"])
+    seed = request["seed"]
+    module = reference.build(seed % 2**31)
+    state = state_of(module)
+    inputs = map_tensors(lambda tensor: tensor.detach(), reference.inputs(seed))
+    seed_all(0)
+    eager = call(module, inputs)
+    init = {"args": sendable(reference.init_args), "kwargs": sendable(reference.init_kwargs)}
+    tell("loaded", init=init, state={}, initial=prints(state), hidden=[])
+    case = Case(
+        name="own-sizes",
+        group="initial",
+        inputs=inputs,
+        train=True,
+        grad=False,
+        own=True,
+        initial=True,
+        eager=eager,
+        precise=eager,
+        precision="fp32",
+        informative=True,
+        seconds=1.0,
+        state_after=None,
+    )
+    tell("case", **case_frame(case))
 
 
 def case_frame(case: Case) -> dict[str, Any]:
