@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from kernelsift.kernels.facts import CaseGroup, CompileFacts, Finding
 
 _ID = "K36"
+_SHOWN = 5
 
 
 def refused(
@@ -47,6 +48,26 @@ def compile_findings(
             severity="bug" if bug else "suspicious",
             evidence=f"{reason(wrong[0])}{where}"[:400],
         )
+
+
+def compiled_lines(compiled: Sequence[CompileFacts]) -> list[str]:
+    """For people: what compiled, with what it needs at most; and what could not be tried."""
+    good = [facts for facts in compiled if facts.status == "ok"]
+    out = []
+    if good:
+        targets = ", ".join(dict.fromkeys(facts.target for facts in good))
+        needs = [
+            f"{max(facts.registers or 0 for facts in good)} registers",
+            f"{max(facts.spills or 0 for facts in good)} bytes spilled",
+            f"{max(facts.shared_bytes or 0 for facts in good)} bytes of shared memory",
+        ]
+        needs += ["tensor cores"] if any(facts.tensor_cores for facts in good) else []
+        out.append(f"compiles for {targets}: at most {', '.join(needs)}")
+    for facts in compiled:
+        if facts.status in {"timeout", "not-run"}:
+            why = facts.why.partition("\n")[0][:120]
+            out.append(f"not compiled: {facts.kernel} for {facts.target}: {why}")
+    return out[:_SHOWN]
 
 
 def _launches(
