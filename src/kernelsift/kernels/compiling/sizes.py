@@ -5,15 +5,15 @@ import re
 from kernelsift.kernels.facts import CompileFacts
 
 _SIZES = re.compile(
-    r"power of|shape|dimension|rank|numel|size|range|divis|zero|assert|PassManager|ptxas|thread"
-    r"|block|crash|memory|resource|index|expect",
+    r"power of|shape|dimension|elements|numel|size|range must|out of range|divis|zero|assert"
+    r"|PassManager|ptxas|thread|block|crash|memory|resource|expect",
     re.IGNORECASE,
 )
 _TYPES = re.compile(
-    r"constexpr|Unsupported ptr type|cannot be block type|keyword argument|Loop-carried"
-    r"|type stays consistent|nsupported language construct|is not defined|[Mm]ismatched type"
+    r"constexpr|Unsupported ptr type|cannot be block type|keyword argument|equal ranks"
+    r"|rank mismatch|multiple values"
 )
-"""Errors about types, which are the same at every size."""
+"""Errors about types and calls, which are the same at every size."""
 _PLACE = re.compile(r" \(line \d+: .*", re.DOTALL)
 
 
