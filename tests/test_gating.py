@@ -288,6 +288,16 @@ def test_ids_that_no_row_has_are_named(place):
     assert "'Absent'" in str(done.exception)
 
 
+@needs_torch
+def test_ids_may_be_many_and_may_stand_in_a_file(place, tmp_path):
+    _, source, out, _ = place
+    names = ["g1", "n1", *(f"modules.jsonl:{n}" for n in range(1, 7))] * 9
+    listed = tmp_path / "ids.txt"
+    listed.write_text("\n".join(names), encoding="utf-8")
+    assert gated(source, "--out", out, "--ids", ",".join(names))["rows"] == 6
+    assert gated(source, "--out", out, "--ids", listed)["rows"] == 6
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -1,4 +1,4 @@
-"""Write whole files so that a reader sees the old content or the new, never half."""
+"""Write whole files so that a reader sees the old content or the new, never half; read names."""
 
 import contextlib
 import errno
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kernelsift.errors import RunError
+from kernelsift.errors import DataError, RunError
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
@@ -59,6 +59,24 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON file in one step; NaN is refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def names_in(text: str) -> list[str]:
+    """Return names with commas between them or, where a file is named, its lines.
+
+    Raises:
+        DataError: the file cannot be read, or there is no name.
+    """
+    lines = text.split(",")
+    if os.path.isfile(text):  # noqa: PTH113 -- Path.is_file raises for a long list of names
+        try:
+            lines = Path(text).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            raise DataError(f"cannot read the ids in {text}: {e}") from e
+    names = [name.strip() for name in lines if name.strip()]
+    if not names:
+        raise DataError(f"--ids {text!r} names no row")
+    return names
 
 
 def _sync(path: Path) -> None:

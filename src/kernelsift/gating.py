@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kernelsift.config import Settings
 from kernelsift.errors import ConfigError, DataError
+from kernelsift.files import names_in
 from kernelsift.growing import Growing
 from kernelsift.ingest import BadRow, open_source
 from kernelsift.model import text_digest
@@ -33,7 +34,7 @@ PRELOAD = (
     "kernelsift.kernels.reference.gate:warm_up",
 )
 _JOB = "kernelsift.kernels.reference.reference_job:main"
-_WALL_PER_CPU = 4
+_WALL_PER_CPU, _WALL_BESIDE = 4, 60.0
 """On a busy machine a process gets only a part of the time."""
 _RESULT_BYTES = 16 << 20
 Sandbox = Literal["auto", "required", "off"]
@@ -154,7 +155,8 @@ def _groups(
     """Rows by the key of their module, in the order of the source; and rows without one."""
     groups: dict[str, _Group] = {}
     without: list[BadRow] = []
-    wanted, met = _names(options.ids), set[str]()
+    wanted = frozenset(names_in(options.ids) if options.ids is not None else ())
+    met = set[str]()
     for row in _rows(source, options):
         if isinstance(row, BadRow):
             without.append(row)
@@ -171,21 +173,6 @@ def _groups(
         first = f": {without[0].origin}: {without[0].reason}" if without else ""
         raise DataError(f"{source} holds no PyTorch module{first}")
     return _sample(groups, options.limit), tuple(without)
-
-
-def _names(text: str | None) -> frozenset[str]:
-    """What --ids asks for; nothing for all."""
-    if text is None:
-        return frozenset()
-    path = Path(text)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
-    except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"cannot read the ids in {path}: {e}") from e
-    names = frozenset(name.strip() for name in lines if name.strip())
-    if not names:
-        raise DataError(f"--ids {text!r} names no row")
-    return names
 
 
 def _sample(groups: dict[str, _Group], limit: int | None) -> dict[str, _Group]:
@@ -333,7 +320,9 @@ def _measure(pool: "Pool", key: str, module: _Module, seconds: float) -> "GateRe
     request = {"nonce": nonce, "mode": "gate", "seed": SEED, "code": module.code}
     payload = wire.encode({**request, "class_name": module.name or None})
     limits = Limits(
-        wall_seconds=_WALL_PER_CPU * seconds, cpu_seconds=seconds, result_bytes=_RESULT_BYTES
+        wall_seconds=_WALL_PER_CPU * seconds + _WALL_BESIDE,
+        cpu_seconds=seconds,
+        result_bytes=_RESULT_BYTES,
     )
     child = pool.run(_JOB, payload, limits)
     asked = Asked(key, module.name, text_digest(module.code), _torch_version())

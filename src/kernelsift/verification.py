@@ -1,16 +1,17 @@
 """The verify stage of a run: what is still to be verified, the work, the decisions, the tally."""
 
 import time
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from kernelsift.engine import Job, Outcome
 from kernelsift.errors import DataError
 from kernelsift.explain import find
+from kernelsift.files import names_in
 from kernelsift.measuring import Work
 from kernelsift.model import Decision, Fact, SampleId, Tally
 from kernelsift.report.verified import count
@@ -53,8 +54,9 @@ def verify(session: Session, pick: Pick, retry: Sequence[str] | None) -> Tally:
     known = {key: ruling.failure for key, ruling in rulings.items()}
     work = Work(session, "verify", VERSION, keys, retry, known)
     work.todo = _picked(run, work, pick)
+    had_best = "dedup" in run.stages()
     outcome = _measure(work, checks, rulings)
-    _decide(run, keys, rulings)
+    _decide(work, rulings, had_best=had_best)
     tally = _tally(work, rulings, outcome)
     if outcome.interrupted:
         left = tally.counts["pending"]
@@ -81,7 +83,7 @@ def decide_again(session: Session) -> Tally:
     settings = before["settings"]
     assert isinstance(settings, dict)
     run.begin("verify", {**settings, "policy": checks.recorded_policy}, str(before["version"]))
-    _decide(run, keys, rulings)
+    _decide(work, rulings, had_best="dedup" in run.stages())
     return _tally(work, rulings, Outcome())
 
 
@@ -102,7 +104,7 @@ def _picked(run: Run, work: Work, pick: Pick) -> dict[str, SampleId]:
     todo = work.todo
     if pick.ids is not None:
         ids = {entry.id for entry in run.entries()}
-        names = _names(pick.ids)
+        names = names_in(pick.ids)
         meant = {n if n in ids else find(run, n).id for n in map(SampleId, names)}
         if outside := [id_ for id_ in meant if id_ not in work.keys]:
             work.notes.append(f"{len(outside):,} of the rows asked for were dropped before")
@@ -112,18 +114,6 @@ def _picked(run: Run, work: Work, pick: Pick) -> dict[str, SampleId]:
         smallest = sorted(todo.items(), key=lambda item: item[1])[: pick.limit]
         todo = dict(smallest)
     return todo
-
-
-def _names(text: str) -> list[str]:
-    path = Path(text)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
-    except (OSError, UnicodeDecodeError) as e:
-        raise DataError(f"cannot read the ids in {path}: {e}") from e
-    names = [name.strip() for name in lines if name.strip()]
-    if not names:
-        raise DataError(f"--ids {text!r} names no row")
-    return names
 
 
 def _measure(work: Work, checks: Checks, rulings: Rulings) -> Outcome:
@@ -151,7 +141,17 @@ def _measure(work: Work, checks: Checks, rulings: Rulings) -> Outcome:
         wanted = set(work.todo.values())
         entries = [entry for entry in run.entries() if entry.id in wanted]
         jobs = (Job(s.id, work.keys[s.id], s) for s in run.samples.read(entries))
+        stack.enter_context(_quiet_parser())
         return work.beside(jobs, partial(measure, verifier=verifier), watch)
+
+
+@contextmanager
+def _quiet_parser() -> Iterator[None]:
+    """Silence what Python says of others' code; doing so for each parse is not safe in threads."""
+    with warnings.catch_warnings():
+        for kind in (SyntaxWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", kind)
+        yield
 
 
 def _count(seen: Counter[str], ruling: Ruling) -> None:
@@ -164,8 +164,11 @@ def _count(seen: Counter[str], ruling: Ruling) -> None:
         seen["with a hard finding"] += 1
 
 
-def _decide(run: Run, keys: Mapping[SampleId, str], rulings: Rulings) -> None:
-    run.save_decisions("verify", list(_decisions(keys, rulings).values()))
+def _decide(work: Work, rulings: Rulings, *, had_best: bool) -> None:
+    run = work.session.run
+    run.save_decisions("verify", list(_decisions(work.keys, rulings).values()))
+    if had_best and "dedup" not in run.stages():
+        work.notes.append("the best of each module is to be chosen again: `kernelsift dedup`")
 
 
 def _decisions(keys: Mapping[SampleId, str], rulings: Rulings) -> dict[SampleId, Decision]:

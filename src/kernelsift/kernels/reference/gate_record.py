@@ -55,7 +55,8 @@ class GateRecord(Frozen):
         if self.runs:
             return ""
         if self.facts is None:
-            return "too large for memory" if self.why.startswith("memory") else _ENDS[self.ended]
+            limit = next((kind for word, kind in _LIMITS.items() if self.why.startswith(word)), "")
+            return limit or _ENDS[self.ended]
         name, _, said = self.facts.error.partition(":")
         if "can't allocate memory" in said or name == "MemoryError":
             return "too large for memory"
@@ -69,10 +70,15 @@ class GateRecord(Frozen):
         return self.facts.error if self.facts is not None else self.why
 
 
+_LIMITS = {
+    "memory": "too large for memory",
+    "CPU time": "too slow",
+    "wall clock": "waited, or the machine was too busy",
+}
 _ENDS = {
     "done": "no result",
     "crash": "its process crashed",
-    "timeout": "too slow",
+    "timeout": "no end in time",
     "killed": "its process was killed",
     "flooded": "too much output",
 }
