@@ -11,7 +11,7 @@ from typing import Any
 
 SERVER = """
 import os, struct, sys
-import numpy, scipy.special, torch, triton
+import numpy, scipy.special, torch, triton, triton.experimental.gluon
 from kernelsift.kernels.candidate import running
 from kernelsift.kernels.candidate.candidate_job import main
 requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")

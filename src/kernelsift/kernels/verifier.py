@@ -44,6 +44,7 @@ PRELOAD = (
     "torch",
     "triton",
     "triton.language",
+    "triton.experimental.gluon",  # what the first launch would import
     "kernelsift.kernels.reference.reference_job",
     "kernelsift.kernels.candidate.candidate_job",
     "kernelsift.kernels.candidate.running",
