@@ -55,7 +55,8 @@ def test_the_run_format_page_lists_every_table() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    prose = re.sub(r"`[^`\n]*`", "", page.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", prose)
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
@@ -80,3 +81,13 @@ def test_the_exit_codes_of_the_readme_are_those_of_the_errors() -> None:
     }
     line = text_of("README.md").split("Exit codes:")[1]
     assert [code for code in codes if f"{code} " not in line] == []
+
+
+def test_the_catalog_page_has_every_id_with_its_severity_and_sentence():
+    from kernelsift.kernels.catalog import catalog
+
+    page = (ROOT / "docs" / "catalog.md").read_text()
+    rows = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if "| K" in line}
+    assert rows.keys() == catalog().keys()
+    for number, entry in catalog().items():
+        assert all(text in rows[number] for text in (entry.name, entry.severity, entry.description))
