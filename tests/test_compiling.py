@@ -20,6 +20,9 @@ from kernelsift.kernels.compiling.compiler import COMPILE_PRELOAD, Compiler  # n
 from kernelsift.kernels.compiling.signatures import MAX_SIGNATURES, signatures  # noqa: E402
 from kernelsift.kernels.compiling.targets import parse_targets  # noqa: E402
 from kernelsift.kernels.isolation.pool import Pool  # noqa: E402
+from kernelsift.kernels.verdict import decide  # noqa: E402
+from kernelsift.kernels.verdict_compiled import compile_findings, refused  # noqa: E402
+from kernelsift.kernels.verifier import PRELOAD, Question, Verifier  # noqa: E402
 
 HEAD = "import torch, torch.nn as nn, triton, triton.language as tl\n"
 SCALE = """
@@ -303,7 +306,7 @@ def test_launches_that_the_compiler_treats_alike_are_compiled_once():
     "launches", [[None], [{}], [{"kernel": "k", "signature": 3, "options": {}}]]
 )
 def test_what_is_no_launch_is_left_out(launches):
-    assert signatures(launches) == ()
+    assert signatures(launches) == {}
 
 
 def test_launches_over_the_cap_are_said_to_be_left_out(pool):
@@ -415,3 +418,73 @@ def test_the_folder_of_the_cache_follows_the_environment(monkeypatch, tmp_path):
     from kernelsift.kernels.compiling.cache import default_folder
 
     assert default_folder() == Path(tmp_path, "kernelsift", "compiled")
+
+
+# --- the verdict ---------------------------------------------------------------------------------
+
+
+def facts_of(target, status="ok", *, shared=0, group="nominal", signature="one"):
+    return compiling.CompileFacts(
+        kernel="k", target=target, signature=signature, status=status, why="it says no",
+        shared_bytes=shared, shared_limit=100, group=group,
+    )  # fmt: skip
+
+
+DECISIVE = frozenset({"nominal", "values"})
+
+
+@pytest.mark.parametrize(
+    ("found", "refusals", "severities"),
+    [
+        ([facts_of("a"), facts_of("b")], 0, []),
+        ([facts_of("a", "error"), facts_of("b", "error")], 1, ["bug"]),
+        ([facts_of("a", "error"), facts_of("b")], 0, ["suspicious"]),
+        ([facts_of("a", "error"), facts_of("b", "timeout")], 1, ["bug"]),
+        ([facts_of("a", shared=200), facts_of("b", shared=200)], 1, ["bug"]),
+        ([facts_of("a", shared=200), facts_of("b")], 0, ["suspicious"]),
+        ([facts_of("a", "timeout"), facts_of("b", "not-run")], 0, []),
+        ([facts_of("a", "error", group="shape")], 0, ["suspicious"]),
+        ([facts_of("a"), facts_of("a", "error", signature="two")], 1, ["bug"]),
+    ],
+)
+def test_a_launch_is_refused_if_no_target_takes_it(found, refusals, severities):
+    assert len(refused(found, DECISIVE)) == refusals
+    assert [finding.severity for finding in compile_findings(found, DECISIVE)] == severities
+
+
+def test_a_kernel_that_only_the_interpreter_runs_is_a_compile_error(pool):
+    reference = (
+        "import torch\nclass Twice(torch.nn.Module):\n    def forward(self, x):\n"
+        "        return x * 2\ndef get_inputs():\n    return [torch.randn(64)]\n"
+        "def get_init_inputs():\n    return [[], {}]\n"
+    )
+    answer = (
+        HEAD
+        + """
+@triton.jit
+def double(x, o, n, B: tl.constexpr):
+    i = tl.program_id(0) * B + tl.arange(0, B)
+    v = tl.load(x + i, mask=i < n)
+    while True:
+        v = v * 2
+        break
+    tl.store(o + i, v, mask=i < n)
+class TwiceNew(nn.Module):
+    def forward(self, x):
+        o = torch.empty_like(x)
+        double[(triton.cdiv(x.numel(), 32),)](x, o, x.numel(), B=32)
+        return o
+"""
+    )
+    with Pool(workers=1, preload=PRELOAD) as interpreting:
+        verifier = Verifier(interpreting, compiler=Compiler(pool, BOTH))
+        broken = verifier.verify(Question(reference, answer, "Twice"), seed=3)
+        good = answer.replace(
+            "    while True:\n        v = v * 2\n        break\n", "    v = v * 2\n"
+        )
+        right = verifier.verify(Question(reference, good, "Twice"), seed=3)
+    assert decide(broken).outcome == "compile_error"
+    assert "Break" in decide(broken).reasons[0]
+    assert decide(right).outcome == "correct"
+    assert {facts.status for facts in right.compiled} == {"ok"}
+    assert {facts.target for facts in right.compiled} == {"sm_80", "sm_90"}
