@@ -1,7 +1,6 @@
 """Verifying for hours: killed, stopped, gone on with; and the real verifier on small kernels."""
 
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -171,7 +170,7 @@ def test_real_kernels_are_run_and_told_apart(tmp_path):
     assert [d.keep for d in found] == [True, False, False, True]
     assert found[1].reason == "wrong"
     assert found[2].reason.startswith("K")
-    assert found[0].evidence["outcome"] == found[2].evidence["outcome"] == "correct"
+    assert found[0].evidence["outcome"] == "correct"
 
 
 @needs_torch
@@ -181,23 +180,23 @@ def test_ctrl_c_ends_the_children_too(tmp_path):
     info = {"module_name": "M", "python_code": reference("M")}
     prepare(tmp_path, [rollout("M", completion=said, info=info)])
     with subprocess.Popen(
-        [sys.executable, "-m", "kernelsift", "verify", str(tmp_path / "run"), "--json"],
-        stdout=subprocess.PIPE,
+        [sys.executable, "-m", "kernelsift", "verify", str(tmp_path / "run")],
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
     ) as process:
-        wait_until(lambda: len(children(process.pid)) > 1, process)
-        time.sleep(2)
+        assert process.stderr.readline().startswith("verify: 0/1"), "kernels are under way"
         began = children(process.pid)
         os.kill(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
-        assert json.loads(out)["error"]["exit_code"] == 130
-        gone = time.monotonic() + 10
-        while any(map(alive, began)) and time.monotonic() < gone:
-            time.sleep(0.05)
-        assert not [pid for pid in began if alive(pid)]
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "verify stopped with 1 rows left" in said
+    assert began
+    gone = time.monotonic() + 30
+    while any(map(alive, began)) and time.monotonic() < gone:
+        time.sleep(0.05)
+    assert not [pid for pid in began if alive(pid)]
 
 
 def children(pid):

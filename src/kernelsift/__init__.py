@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         prompts,
         publish,
         run_all,
+        verify,
     )
     from kernelsift.run import Run
     from kernelsift.session import Session
@@ -46,6 +47,7 @@ _HOME = {
         "prompts",
         "publish",
         "run_all",
+        "verify",
     ),
     "run": ("Run",),
     "session": ("Session",),
@@ -75,6 +77,7 @@ __all__ = [
     "prompts",
     "publish",
     "run_all",
+    "verify",
 ]
 
 
