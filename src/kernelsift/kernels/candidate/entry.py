@@ -8,6 +8,8 @@ import inspect
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from kernelsift.kernels.fingerprints import Weight, match_values
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -175,23 +177,28 @@ def _fitted(
 
 
 def match_weights(
-    own: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
+    own: Mapping[str, Weight], given: Mapping[str, Weight]
 ) -> dict[str, tuple[str, str]]:
-    """Own weight -> (given weight, how): by name, else by a shape, else by order within a shape.
+    """Own weight -> (given weight, how): by initial values, name, a shape, order within a shape.
 
     Order counts only where both sides have equally many weights of that shape left.
     """
-    found = {name: (name, "name") for name in own if given.get(name) == own[name]}
+    found = match_values(own, given)
+    used = {source for source, _ in found.values()}
+    for name, mine in own.items():
+        same = given.get(name)
+        if same is not None and same.shape == mine.shape and not used & {name}:
+            found.setdefault(name, (name, "name"))
     used = {source for source, _ in found.values()}
     left = [name for name in own if name not in found]
     free = [name for name in given if name not in used]
-    wanted = Counter(own[name] for name in left)
-    offered = Counter(given[name] for name in free)
+    wanted = Counter(own[name].shape for name in left)
+    offered = Counter(given[name].shape for name in free)
     for shape, count in wanted.items():
         if offered[shape] != count:
             continue
-        targets = [name for name in left if own[name] == shape]
-        sources = [name for name in free if given[name] == shape]
+        targets = [name for name in left if own[name].shape == shape]
+        sources = [name for name in free if given[name].shape == shape]
         how = "shape" if count == 1 else "order"
         found |= {a: (b, how) for a, b in zip(targets, sources, strict=True)}
     return found
