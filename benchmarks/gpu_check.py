@@ -34,8 +34,9 @@ from kernelsift.kernels.gpu.device_verifier import (
     device_pool,
 )
 from kernelsift.kernels.isolation.pool import Pool
+from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.verdict import Verdict, decide
-from kernelsift.kernels.verifier import PRELOAD, Question, Verifier
+from kernelsift.kernels.verifier import PRELOAD, Verifier
 
 FIRST_SIZE = re.compile(r"(torch\.rand\(\[)(\d+)")
 ANY = ("correct", "wrong", "crash")

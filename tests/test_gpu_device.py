@@ -17,8 +17,9 @@ from kernelsift.kernels.gpu.device import missing
 from kernelsift.kernels.gpu.device_timing import TimingEffort
 from kernelsift.kernels.gpu.device_verifier import DeviceEffort, DeviceVerifier, device_pool
 from kernelsift.kernels.isolation.pool import Pool
+from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.verdict import decide
-from kernelsift.kernels.verifier import PRELOAD, Question, Verifier
+from kernelsift.kernels.verifier import PRELOAD, Verifier
 
 pytestmark = [
     pytest.mark.gpu,

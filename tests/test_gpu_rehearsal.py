@@ -22,9 +22,9 @@ from kernelsift.kernels.gpu.device_verifier import PRELOAD, DeviceEffort, Device
 from kernelsift.kernels.gpu.gpu_facts import DeviceFacts
 from kernelsift.kernels.isolation.limits import Limits
 from kernelsift.kernels.isolation.pool import Pool
+from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.static_verifier import read_only
 from kernelsift.kernels.verdict import decide
-from kernelsift.kernels.verifier import Question
 
 SEED = 11
 HOST = DeviceFacts(name="host", capability=(0, 0))

@@ -86,6 +86,25 @@ def test_a_steady_drift_of_the_clock_does_not_move_the_ratio():
     assert facts.speedup.middle == pytest.approx(2.0, rel=0.04)
 
 
+def test_clocks_that_come_up_at_first_are_waited_for():
+    class Waking(fake.FakeGpu):
+        def launch(self, seconds, stream="default"):
+            pace = 1 + 2 * max(0.0, 1 - self.time / 0.2)
+            return super().launch(seconds * pace, stream)
+
+    facts = timed(fake.Honest(1e-4), gpu=Waking())
+    assert kinds(facts) == set()
+    assert facts.speedup.middle == pytest.approx(2.0, rel=0.03)
+
+
+def test_a_reference_that_waits_for_the_host_is_no_measure():
+    bench = fake.Bench(fake.Honest(1e-4))
+    bench.sides["eager"] = fake.Honest(5e-5, host=1e-4)
+    facts = judge(measure(bench.ask, PLAN, bench.clock), SMALL, DEVICE)
+    assert kinds(facts) == {"host-bound"}
+    assert facts.speedup is None
+
+
 def test_a_call_that_keeps_the_host_busy_for_long_is_not_faster_for_it():
     facts = timed(fake.Honest(1e-4, host=5e-4))
     assert facts.of("candidate").host > 4e-4
@@ -216,7 +235,7 @@ def test_another_layout_of_the_answer_is_a_wrong_answer():
 def test_inputs_are_shared_within_a_round_and_never_used_again_but_once_at_the_end():
     bench = fake.Bench(fake.Honest(1e-4))
     measure(bench.ask, PLAN, bench.clock)
-    orders = bench.orders[8:]  # two small blocks of each of four sides come first
+    orders = bench.orders[16:]  # of each of four sides, two small blocks and two warm ones
     seen: dict[str, list[int]] = {}
     for side, order in orders:
         seen.setdefault(side, []).append(order.seed)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernelsift.kernels.candidate import candidate_result as read
+from kernelsift.kernels.candidate.candidate_evidence import with_state
 from kernelsift.kernels.candidate.candidate_result import CandidateResult
 from kernelsift.kernels.facts import (
     BehaviourFacts,
@@ -59,7 +60,7 @@ def device_run(
     return DeviceRun(
         run=read.run_facts(child, result, compared),
         comparisons=compared,
-        behaviour=read.behaviour(result, reference, tf32=tf32),
+        behaviour=with_state(read.behaviour(result, reference, tf32=tf32), result, reference),
         provenance=_provenance(read.provenance(result, reference, tf32=tf32), reference.gate),
         kernels=_kernels(result),
         guards=_guards(result, band_bytes),

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kernelsift.errors import ConfigError
@@ -16,7 +16,7 @@ from kernelsift.kernels.gpu.timing import Work, judge
 from kernelsift.kernels.isolation.limits import Limits
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.reference.gate_facts import GateFacts
-from kernelsift.kernels.verifier import Question
+from kernelsift.kernels.sizing import Question
 
 _REFERENCE = "kernelsift.kernels.gpu.timing_job:time_reference"
 _CANDIDATE = "kernelsift.kernels.gpu.timing_job:time_candidate"
@@ -45,8 +45,15 @@ class TimedQuestion:
     question: Question
     secret: int
     gate: GateFacts | None = None
+    initial: dict[str, Any] = field(default_factory=dict)
+    """Digests of the reference's initial weights, to recognise the candidate's by."""
     tf32: bool = False
     """The candidate multiplies in TF32."""
+
+    @property
+    def build_seed(self) -> int:
+        """What torch is seeded with before the candidate is constructed."""
+        return self.secret % 2**31
 
 
 class Stopwatch:
@@ -113,7 +120,9 @@ class Stopwatch:
             "device": self._device,
             "inputs": said["inputs"],
             "weights": said["weights"],
+            "initial": asked.initial,
             "seed": asked.secret,
+            "build_seed": asked.build_seed,
         }
 
     def _measured(

@@ -29,7 +29,8 @@ from kernelsift.kernels.isolation.limits import ChildResult, Limits
 from kernelsift.kernels.isolation.pool import LARGEST_PAYLOAD, Pool
 from kernelsift.kernels.isolation.sandbox import Sandbox
 from kernelsift.kernels.reference.reference_result import ReferenceResult, read_reference
-from kernelsift.kernels.verifier import Question, Verifier
+from kernelsift.kernels.sizing import Question
+from kernelsift.kernels.verifier import Verifier
 
 PRELOAD = ("torch", "triton", "triton.language", "kernelsift.kernels.candidate.calling")
 """What children of the GPU's pool begin with. Nothing here may start the driver."""
@@ -141,7 +142,8 @@ class DeviceVerifier:
         if self._effort.timing is None:
             return facts
         watch = Stopwatch(self._gpu, self._device, _limits(900), self._effort.timing)
-        timing = watch.time(replace(asked, gate=reference.gate), found)
+        asked = replace(asked, gate=reference.gate, initial=reference.initial)
+        timing = watch.time(asked, found)
         known = facts.gpu or gpu
         return facts.model_copy(update={"gpu": known.model_copy(update={"timing": timing})})
 
@@ -160,14 +162,14 @@ class DeviceVerifier:
             "budget_seconds": 1e9,
         }
         seconds = self._effort.reference_seconds
-        limits = Limits(wall_seconds=4 * seconds, cpu_seconds=seconds, memory_bytes=16 << 30)
+        limits = replace(_limits(4 * seconds), cpu_seconds=seconds)
         child = self._cpu.run(_REFERENCE_JOB, wire.encode(request), limits)
         result = read_reference(child.frames, nonce)
         if not result.complete:
             result.problems.append(f"{child.status}: {child.reason}")
         left, kept = _MOST_CASE_BYTES, []
         for case in result.cases:
-            left -= len(wire.encode(case.for_candidate()))
+            left -= len(wire.encode([case.for_candidate(), case.expected.eager]))
             if left >= 0:
                 kept.append(case)
         result.cases = kept
@@ -186,7 +188,7 @@ class DeviceVerifier:
                 "patience": 0.0,
             },
             reference,
-            {"seed": asked.secret % 2**31, "device": self._device, "watch": True},
+            {"seed": asked.build_seed, "device": self._device, "watch": True},
         )
 
     def _cases(self, payload: bytes, reference: ReferenceResult) -> DeviceRun:
@@ -226,6 +228,7 @@ def _limits(seconds: float) -> Limits:
         processes=512,
         open_files=4096,
         file_bytes=512 << 20,
+        result_bytes=1 << 30,
     )
 
 

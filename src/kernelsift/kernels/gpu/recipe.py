@@ -19,6 +19,8 @@ ALIGNMENT = 512
 """Bytes: every input begins at a multiple, as memory from torch does."""
 UNIFORM_RANGE = 4.0
 """Values within so many standard deviations are taken for uniform (normal ones reach farther)."""
+LOOKED_AT = 1 << 20
+"""Values from which a distribution is taken."""
 VARIANT_BYTES = 8 << 20
 SENT_BYTES = 64 << 20
 
@@ -50,6 +52,12 @@ def _form(tensor: Any) -> dict[str, Any]:
     }
 
 
+def is_drawn(tensor: Any) -> bool:
+    """Whether `recipe` needs one occasion only: the values are drawn anew."""
+    plain = tensor.detach()
+    return plain.layout == torch.strided and _is_drawn(plain) and _many_values(plain)
+
+
 def _is_drawn(tensor: Any) -> bool:
     """Finite continuous values."""
     if not tensor.is_floating_point() or tensor.element_size() < 2 or not tensor.numel():
@@ -63,7 +71,7 @@ def _many_values(tensor: Any) -> bool:
 
 
 def _distribution(tensor: Any) -> dict[str, Any]:
-    values = tensor.double()
+    values = tensor.reshape(-1)[:LOOKED_AT].double()
     low, high, mean = float(values.min()), float(values.max()), float(values.mean())
     spread = float(values.std(correction=0))
     if spread == 0:

@@ -12,6 +12,7 @@ from kernelsift.kernels.gpu.recipe import (
     Inputs,
     RecipeError,
     given,
+    is_drawn,
     made_state,
     recipe,
     taken_out,
@@ -47,10 +48,10 @@ class ReferenceSide:
         self._unused = raw["unused"]
         on_cpu = device.name == "cpu"
         reference = load_reference(raw["code"], raw["class_name"], on_cpu=on_cpu)
-        occasions = [reference.inputs(self._seed + n) for n in range(VARIANTS)]
-        self._tree, _ = taken_out(occasions[0])
-        variants = zip(*(taken_out(inputs)[1] for inputs in occasions), strict=True)
-        self._recipes = [recipe(values) for values in variants]
+        self._tree, first = taken_out(reference.inputs(self._seed))
+        more = [] if all(map(is_drawn, first)) else range(1, VARIANTS)
+        others = [taken_out(reference.inputs(self._seed + n))[1] for n in more]
+        self._recipes = [recipe(values) for values in zip(first, *others, strict=True)]
         self._init = {"args": reference.init_args, "kwargs": reference.init_kwargs}
         self._module = reference.build(self._seed).eval()
         twin = reference.build(self._seed + 1)

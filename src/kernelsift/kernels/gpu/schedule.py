@@ -19,6 +19,9 @@ LONG_BLOCKS = 20
 """A slow side's block may last so many times as long as planned."""
 TRIAL = 4
 """Calls in the first, discarded blocks."""
+WARM_MOST = 6
+WARM_SHARE = 0.03
+"""Rounds are discarded until the reference's time changes by less, for its clock to come up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ def _blocks(ask: Ask, plan: Plan, clock: Callable[[], float]) -> Iterator[Block 
         return
     sides = [side for side, tried in trials.items() if isinstance(tried, Block)]
     order = BlockOrder(secret.getrandbits(62), _count(trials, plan), "queue")
+    troubles = _warm(ask, sides, replace(order, seed=secret.getrandbits(62)))
+    yield from troubles
+    if troubles:
+        return
     for number in range(plan.most_rounds):
         for side, regime in _turns(sides, number):
             block = ask(side, _fresh(order, regime, number))
@@ -85,6 +92,23 @@ def _trial(ask: Ask, side: Side, secret: random.Random, plan: Plan) -> Block | T
         if isinstance(tried, Trouble):
             return tried
     return tried
+
+
+def _warm(ask: Ask, sides: Sequence[Side], order: BlockOrder) -> list[Block | Trouble]:
+    """Whole rounds whose times do not count: memory is taken, clocks come up. Returns troubles."""
+    before = 0.0
+    for number in range(WARM_MOST):
+        now = before
+        for side in sides:
+            block = ask(side, _fresh(order, "queue", number))
+            if isinstance(block, Trouble):
+                return [block]
+            if side == "eager":
+                now = median(block.events)
+        if number and abs(now - before) <= WARM_SHARE * now:
+            break
+        before = now
+    return []
 
 
 def _count(trials: Mapping[Side, Block | Trouble], plan: Plan) -> int:

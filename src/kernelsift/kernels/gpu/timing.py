@@ -231,6 +231,12 @@ def _unseen(candidate: SideTime, facts: TimingFacts) -> Iterator[Doubt]:
     elif candidate.wall > WALL_FACTOR * candidate.device + floors.empty_wall:
         text = f"a call takes {us(candidate.wall)} on the wall clock, {us(candidate.host)} of it "
         yield _doubt("host-bound", text + f"before it returns; events say {us(candidate.device)}")
+    eager = facts.of("eager")
+    if eager is not None and eager.host is not None and eager.host > eager.device:
+        text = (
+            f"the reference takes {us(eager.host)} until it returns, {us(eager.device)} by events"
+        )
+        yield _doubt("host-bound", text)
 
 
 def _lazy(candidate: SideTime, eager: SideTime, blocks: Sequence[Block]) -> Iterator[Doubt]:

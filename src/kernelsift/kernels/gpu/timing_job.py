@@ -60,7 +60,7 @@ def time_candidate(payload: bytes, send: Send, receive: Receive) -> None:
     """The candidate's child.
 
     Payload: what a candidate job needs, and device, inputs (tree, recipes, count), weights
-    (recipes), seed.
+    (recipes), seed (of the weights), build_seed (for torch, before it is constructed).
     """
     raw = wire.decode(payload)
     warnings.simplefilter("ignore")
@@ -89,7 +89,8 @@ def _candidate(
     entry, seen = find_entry(job.code, job.module_name, job.entry)
     if entry is None:
         raise LookupError(f"no entry among {seen}")
-    runner = DeviceRunner({"device": device.name, "watch": False}, source)
+    options = {"device": device.name, "watch": False, "seed": raw["build_seed"]}
+    runner = DeviceRunner(options, source)
     with torch.no_grad():
         module = import_file(source)
         runner.prepare(job, entry, getattr(module, entry.name))

@@ -77,11 +77,12 @@ def search_path(extra: Iterable[Path]) -> list[str]:
 
 
 def gpu_devices() -> tuple[str, ...]:
-    """Device files of the NVIDIA driver on this machine (or of WSL's); empty where there is none."""
+    """Device files of the NVIDIA driver on this machine, or of WSL's; empty where there is none."""
     files = sorted(Path("/dev").glob("nvidia[0-9]*"))
     if not files:
         return ("/dev/dxg",) if Path("/dev/dxg").exists() else ()
     rest = [Path("/dev", name) for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")]
+    rest += sorted(Path("/dev/nvidia-caps").glob("nvidia-cap*"))  # parts of a divided GPU
     return tuple(str(path) for path in (*files, *rest) if path.exists())
 
 
