@@ -286,6 +286,15 @@ def test_autotuning_goes_on_where_its_first_configuration_does_not_fit(pool):
     assert "configuration 1" in facts.why
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_configuration_that_the_compiler_refuses_ends_autotuning(pool, scaled):
+    configurations = '[triton.Config({"K": 32}), triton.Config({"K": 24})]'
+    code = f"@triton.autotune({configurations}, key=[]){MATRIX}"
+    (facts,) = compiled(pool, code, matrix_launch(32), scaled=scaled)
+    assert facts.status == "error"
+    assert "configuration 1 of autotuning" in facts.why
+
+
 def test_kernels_of_one_name_are_told_apart_by_line(pool):
     shadowed = MATRIX.replace("def matrix", "def scale")
     code = SCALE + "first = scale\n" + shadowed

@@ -1,7 +1,7 @@
 """The job of a child that compiles: import the candidate, compile each order, launch nothing.
 
 Payload (a wire dict): nonce, code, targets (names), orders (id, target, kernel, line, arguments,
-options). Frames: `unable` {why}; or per order `begun` {id} and `compiled` {id, status, why, …};
+options). Frames: `unable` {why, lasting}; or per order `begun` {id} and `compiled` {id, status, why, …};
 `end`. A line with the id goes to the standard error before each order, so that what the compiler
 prints there can be told apart.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels import wire
 from kernelsift.kernels.compiling.marks import mark
+from kernelsift.kernels.compiling.sizes import OTHER_CONFIGURATION
 from kernelsift.kernels.compiling.targets import Target, target
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_CONFIGURATIONS = 8
 """Configurations of an autotuned kernel that are tried where the recorded one does not fit."""
+MAX_UNDERSTOOD = 32
+"""Configurations of an autotuned kernel whose types and shapes are looked at."""
 WATCHED = (
     "triton:jit",
     "triton.runtime.jit:JITFunction.create_binder",
@@ -57,13 +60,14 @@ def _run(job: dict[str, Any], source: str, tell: Callable[..., None]) -> None:
     from kernelsift.kernels.compiling.toolchain import Order, broken
 
     if problem := broken():
-        tell("unable", why=problem)
+        tell("unable", why=problem, lasting=False)
         return
     targets = {name: target(name) for name in job["targets"]}
     try:
         toolchain = _imported(source, list(targets.values()))
     except BaseException as error:  # noqa: BLE001  the candidate may raise anything, also SystemExit
-        tell("unable", why=f"{type(error).__name__}: {str(error)[:200]}")
+        why = f"{type(error).__name__}: {str(error)[:200]}"
+        tell("unable", why=why, lasting=not isinstance(error, MemoryError | OSError))
         return
     for raw in job["orders"]:
         order = Order(raw["kernel"], raw["line"], raw["arguments"], raw["options"])
@@ -76,12 +80,13 @@ def _imported(source: str, targets: list[Target]) -> Toolchain:
     """Import the candidate where it sees a GPU. Raises what it raises.
 
     Raises:
-        PermissionError: it replaced a part of the compiler.
+        CannotTryError: it replaced a part of the compiler.
     """
     from kernelsift.kernels.candidate import driver, inductor, shim
     from kernelsift.kernels.candidate.candidate_job import import_file
     from kernelsift.kernels.candidate.launches import Controls
     from kernelsift.kernels.candidate.tamper import Snapshot
+    from kernelsift.kernels.compiling.problems import CannotTryError
     from kernelsift.kernels.compiling.toolchain import Toolchain
 
     note, controls = shim.Notes(), Controls(source=source)
@@ -93,7 +98,7 @@ def _imported(source: str, targets: list[Target]) -> Toolchain:
     with devices, toolchain.importing():
         import_file(source)
     if changed := untouched.changed():
-        raise PermissionError(f"it replaced {', '.join(changed)}")
+        raise CannotTryError(f"it replaced {', '.join(changed)}")
     return toolchain
 
 
@@ -101,13 +106,33 @@ def _compiled(toolchain: Toolchain, order: Order, wanted: Target) -> dict[str, A
     """The first try, or where autotuning would have looked further, what it would have found."""
     first = _attempt(toolchain, order, wanted)
     if not first.pop("tuned_away"):
-        return first
+        return _with_all_configurations(toolchain, order, wanted, first)
     others = toolchain.configurations(order.kernel, order.line)[:MAX_CONFIGURATIONS]
     for number, configuration in enumerate(others):
         found = _attempt(toolchain, order.configured(configuration), wanted)
         if found["status"] == "ok" and not found.pop("tuned_away"):
             why = f"configuration {number} of autotuning; the one that was run: {_reason(first)}"
             return {**found, "why": why}
+    return first
+
+
+def _with_all_configurations(
+    toolchain: Toolchain, order: Order, wanted: Target, first: dict[str, Any]
+) -> dict[str, Any]:
+    """Autotuning compiles every configuration and ends where one is refused."""
+    from kernelsift.kernels.compiling.problems import problem_of
+
+    if first["status"] != "ok" or toolchain.prunes(order.kernel, order.line):
+        return first
+    others = toolchain.configurations(order.kernel, order.line)[:MAX_UNDERSTOOD]
+    for number, configuration in enumerate(others):
+        try:
+            toolchain.understand(order.configured(configuration), wanted)
+        except Exception as error:  # noqa: BLE001  the compiler raises what it likes
+            problem = problem_of(error, toolchain.sources())
+            if problem.status == "error" and not problem.tuned_away:
+                why = f"{OTHER_CONFIGURATION} {number} of autotuning: {problem.why}"
+                return {"status": "error", "why": why, "line": problem.line}
     return first
 
 

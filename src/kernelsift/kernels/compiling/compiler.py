@@ -37,6 +37,7 @@ WALL_FACTOR = 8
 """Wall clock that a child may take, in units of its processor time: the machine may be busy."""
 OUTPUT_BYTES = 1 << 20
 _JOB = "kernelsift.kernels.compiling.compile_job:main"
+_BAD_LUCK = ("MemoryError", "OSError", "BlockingIOError", "FileNotFoundError", "RecursionError")
 _MEMORY_WORDS = ("out of memory", "bad_alloc", "Cannot allocate memory")
 
 
@@ -68,6 +69,8 @@ class _Answers:
     """The frames of one child, sorted."""
 
     unable: str | None = None
+    lasting: bool = False
+    """The candidate's own doing, not this machine's."""
     begun: int | None = None
     compiled: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -90,10 +93,11 @@ class _Work:
         for number in tuple(self.todo):
             order = self.orders[number]
             if answers.unable is not None:
-                self._settle(number, order.facts("not-run", answers.unable))
+                facts = order.facts("not-run", answers.unable)
+                self._settle(number, facts, lasting=answers.lasting)
             elif number in answers.compiled:
                 facts = _answered(order, answers.compiled[number], said.get(number, ""))
-                self._settle(number, facts)
+                self._settle(number, facts, lasting=not facts.why.startswith(_BAD_LUCK))
         if not self.todo:
             return
         if answers.begun in self.todo:
@@ -257,6 +261,7 @@ def _read(frames: Sequence[bytes], nonce: str) -> _Answers:
         number = frame.get("id")
         if frame.get("event") == "unable":
             answers.unable = str(frame.get("why"))[:500]
+            answers.lasting = frame.get("lasting") is True
         elif frame.get("event") == "begun" and type(number) is int:
             answers.begun = number
         elif frame.get("event") == "compiled" and type(number) is int:

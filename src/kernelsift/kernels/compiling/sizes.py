@@ -14,13 +14,21 @@ _TYPES = re.compile(
     r"|rank mismatch|multiple values"
 )
 """Errors about types and calls, which are the same at every size."""
+OTHER_CONFIGURATION = "configuration"
+_LITERAL = re.compile(rf"{OTHER_CONFIGURATION} \d+ of autotuning: ")
+"""The configuration that was run is all right, so this one's own numbers are not."""
 _PLACE = re.compile(r" \(line \d+: .*", re.DOTALL)
 
 
 def doubted(facts: CompileFacts) -> CompileFacts:
     """Facts of a problem that was made smaller: what larger sizes might mend is no error."""
     text = _PLACE.sub("", facts.why)
-    if facts.status != "error" or _TYPES.search(text) or not _SIZES.search(text):
+    if (
+        facts.status != "error"
+        or _LITERAL.match(facts.why)
+        or _TYPES.search(text)
+        or not _SIZES.search(text)
+    ):
         return facts
     why = f"at sizes made smaller for the interpreter: {facts.why}"
     return facts.model_copy(update={"status": "not-run", "why": why})

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
+from triton.compiler.compiler import ASTSource
 from triton.runtime import jit
 from triton.runtime.driver import driver as active_driver
 
@@ -99,6 +100,10 @@ class _Driver(StandInDriver):
         return self.targets[self.device - 1]
 
 
+class _UnderstoodError(Exception):
+    """The compiler's first part is done."""
+
+
 class Toolchain:
     """Compiles the kernels of one candidate, in this process."""
 
@@ -151,6 +156,15 @@ class Toolchain:
                 return [dict(config.all_kwargs()) for config in tuner.configs]
         return []
 
+    def prunes(self, name: str, line: int) -> bool:
+        """Whether autotuning leaves out configurations by a rule of the candidate's."""
+        wanted = self.function(name, line)
+        return any(
+            tuner.early_config_prune or tuner.perf_model
+            for tuner in self.made.tuners
+            if wanted in {tuner.fn, getattr(tuner.fn, "fn", None)}
+        )
+
     def compiled(self, order: Order, target: Target) -> Usage:
         """Compile one launch for one target. Raises whatever the compiler raises.
 
@@ -168,6 +182,26 @@ class Toolchain:
         finally:
             self.driver.device = HOME
         return _usage(done, target)
+
+    def understand(self, order: Order, target: Target) -> None:
+        """Run only the first part of a compilation, a tenth of its time: types and shapes.
+
+        Raises whatever that raises, as `compiled`.
+        """
+        native = ASTSource.make_ir
+
+        def make_ir(*args: Any, **kwargs: Any) -> Any:
+            native(*args, **kwargs)
+            raise _UnderstoodError
+
+        change: Any = setattr
+        change(ASTSource, "make_ir", make_ir)
+        try:
+            self.compiled(order, target)
+        except _UnderstoodError:
+            return
+        finally:
+            change(ASTSource, "make_ir", native)
 
     def _call(self, kernel: Any, order: Order) -> tuple[list[Any], dict[str, Any]]:
         """Arguments by position where possible: a kernel may call one `grid`."""
