@@ -19,6 +19,8 @@ def unobservable(
     """Return why a mutant is equivalent to the honest answer, or an empty text."""
     if operator == "wrong-fill" and _name(node) == "load" and not _shows(function, node):
         return _EVERY_LANE + "the fill is cut off by masks or by a factor of zero"
+    if operator == "drop-mask" and _name(node) == "load" and _stays_inside(function, node):
+        return _EVERY_LANE + "and indices are remainders, so every address is inside anyway"
     if operator == "drop-function" and _name(node) == "where" and not _shows(function, node):
         return _EVERY_LANE + "the choice only sets lanes that are never stored"
     if operator == "no-zeroing" and "atomic" not in ast.unparse(program):
@@ -140,6 +142,24 @@ def _shows(function: ast.FunctionDef, start: ast.AST) -> bool:
         if (reduced or stores_fill) and any(map(flow.dirty, mixed)):
             return True
     return False
+
+
+def _stays_inside(function: ast.FunctionDef, load: ast.Call) -> bool:
+    """Whether the index has only remainders, loop variables and sizes, and the fill is unseen."""
+    flow = _Flow(function, load)
+    given = {arg.arg for arg in function.args.args}
+    loops = {n.target.id for n in ast.walk(function) if isinstance(n, ast.For)}
+
+    def bounded(node: ast.AST) -> bool:
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
+            return True
+        if isinstance(node, ast.Name):
+            value = flow.values.get(node.id)
+            return node.id in given | loops if value is None else bounded(value)
+        inner = list(ast.iter_child_nodes(node))
+        return not isinstance(node, ast.Call) and all(map(bounded, inner))
+
+    return bounded(load.args[0]) and not _shows(function, load)
 
 
 def _symmetric(node: ast.AST, wrong: ast.AST, program: ast.Module) -> bool:
