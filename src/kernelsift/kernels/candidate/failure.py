@@ -20,6 +20,7 @@ OWN_TEXTS = (
     "object has no attribute 'fn'",
     "out of bounds for shape",
     "got an unexpected keyword argument",
+    "object is not callable",
 )
 GAP_FILES = ("/numpy/", "/kernelsift/kernels/", "/triton/runtime/interpreter.py")
 INTENDED = ("create_assert", "create_assume", "_new_static_assert", "_grid", "_split", "launch")

@@ -1,8 +1,8 @@
 """The job of a child that compiles: import the candidate, compile each order, launch nothing.
 
 Payload (a wire dict): nonce, code, targets (names), orders (id, target, kernel, line, arguments,
-options). Frames: `unable` {why, lasting}; or per order `begun` {id} and `compiled` {id, status, why, …};
-`end`. A line with the id goes to the standard error before each order, so that what the compiler
+options). Frames: `unable` {why, lasting}; or per order `begun` {id} and `compiled` {id, status,
+why, …}; `end`. A line with the id goes to the standard error before each order, so that what the compiler
 prints there can be told apart.
 """
 
