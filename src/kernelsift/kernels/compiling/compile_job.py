@@ -2,8 +2,8 @@
 
 Payload (a wire dict): nonce, code, targets (names), orders (id, target, kernel, line, arguments,
 options). Frames: `unable` {why, lasting}; or per order `begun` {id} and `compiled` {id, status,
-why, …}; `end`. A line with the id goes to the standard error before each order, so that what the compiler
-prints there can be told apart.
+why, …}; `end`. A line with the id goes to the standard error before each order, so that what the
+compiler prints there can be told apart.
 """
 
 from __future__ import annotations
