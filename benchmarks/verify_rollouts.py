@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from kernelsift.kernels.compiling.compiler import COMPILE_PRELOAD, Compiler
 from kernelsift.kernels.facts import VerifyFacts
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.verdict import decide
@@ -141,10 +142,11 @@ def main() -> None:
     todo = [row for row in chosen if row["row"] not in done]
     with (
         Pool(workers=args.workers, preload=PRELOAD) as pool,
+        Pool(workers=args.workers, preload=COMPILE_PRELOAD, interpret=False) as compile_pool,
         ThreadPoolExecutor(args.workers) as threads,
         args.out.open("a", encoding="utf-8") as out,
     ):
-        verifier = Verifier(pool)
+        verifier = Verifier(pool, compiler=Compiler(compile_pool))
         for found in threads.map(lambda row: check(verifier, row), todo):
             done[found["row"]] = found
             out.write(json.dumps(found) + "\n")
