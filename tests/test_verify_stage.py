@@ -224,6 +224,7 @@ def test_the_policy_says_what_becomes_of_rows_that_could_not_be_checked(tmp_path
         ({"verify__allow_ids": ["K40"]}, "M4", "dropped"),
         ({"verify__unverifiable": "drop"}, "M2", "dropped"),
         ({"verify__sandbox": "off"}, "M0", "kept"),
+        ({"verify__targets": "sm_80, sm_90"}, "M0", "kept"),
     ],
 )  # fmt: skip
 def test_another_policy_decides_anew_and_runs_nothing(tmp_path, change, module, state):
@@ -257,7 +258,8 @@ def test_an_id_that_is_not_in_the_catalog_is_refused_before_anything_runs(tmp_pa
     assert verifier.count == 0
 
 
-def test_a_device_that_cannot_be_had_is_refused_and_changes_no_state(tmp_path):
+def test_a_device_that_cannot_be_had_is_refused_and_changes_no_state(tmp_path, monkeypatch):
+    monkeypatch.setattr("kernelsift.kernels.gpu.opening.missing", lambda: "there is no driver")
     with run_of(tmp_path, Scripted(), verify__device="cuda") as session:
         with pytest.raises(ConfigError, match="cuda"):
             pipeline.verify(session)
@@ -295,7 +297,8 @@ def test_equal_code_for_another_module_is_run_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"verify__budget_seconds": 9.0}, {"verify__limit_seconds": 9.0}]
+    "change",
+    [{"verify__budget_seconds": 9.0}, {"verify__limit_seconds": 9.0}, {"verify__targets": "sm_90"}],
 )
 def test_settings_that_could_change_the_facts_run_everything_again(tmp_path, change):
     verified(tmp_path)

@@ -132,7 +132,7 @@ def test_ctrl_c_keeps_what_is_stored_and_drops_what_is_under_way(tmp_path, numbe
     os.kill(process.pid, number)
     code, said = end(process)
     assert code == 130, said
-    assert "rows left; what has come in is stored, the same command goes on" in said
+    assert " left; what has come in is stored, the same command goes on" in said
     first = len(asked(tmp_path))
     assert first < 12 + 3 * UNSTORED
     made, states = decided(tmp_path)
@@ -191,7 +191,7 @@ def test_ctrl_c_ends_the_children_too(tmp_path):
         os.kill(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "verify stopped with 1 rows left" in said
+    assert "verify stopped with 1 left" in said
     assert began
     gone = time.monotonic() + 30
     while any(map(alive, began)) and time.monotonic() < gone:

@@ -59,6 +59,8 @@ class Verify(Frozen):
     """Predicted interpreter time of all cases of a kernel together."""
     limit_seconds: float = Field(default=60.0, gt=0)
     """Processor time after which a kernel's process is ended."""
+    targets: str = "sm_80,sm_90"
+    """GPUs that launches are compiled for, none needed here; `none` compiles nothing."""
 
     sandbox: Literal["auto", "required", "off"] = "auto"
     unverifiable: Literal["fail", "keep", "drop"] = "fail"

@@ -32,6 +32,7 @@ MEASURES = ("verify", "judge")
 DECIDES = ("filter", "verify", "dedup")
 """What verify decides about a row rests on that row's facts alone, not on other rows."""
 _AT_ONCE = 500
+_PLACES = ("kept", "measured", "dropped", "failed", "pending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,10 +296,10 @@ class Run:
         for stage in STAGES:
             counts = self._counts(stage)
             if counts:
-                stages[stage] = counts
+                stages[stage] = _in_order(counts)
         prompts = self._measure_counts("prompts")
         if prompts:
-            stages["prompts"] = prompts
+            stages["prompts"] = _in_order(prompts)
         return Status(
             states={s: states.get(s, 0) for s in ("kept", "dropped", "failed", "pending")},
             stages=stages,
@@ -320,7 +321,7 @@ class Run:
         found = self.store.rows(
             "SELECT CASE keep WHEN 1 THEN 'kept' WHEN 0 THEN 'dropped: ' || reason "
             "ELSE 'failed: ' || reason END, count(*) "
-            "FROM decisions WHERE stage = ? GROUP BY 1 ORDER BY 1 DESC",
+            "FROM decisions WHERE stage = ? GROUP BY 1",
             stage,
         )
         decided = Counter(dict(found))
@@ -333,8 +334,17 @@ class Run:
             "CASE WHEN f.number IS NULL THEN 'pending' WHEN f.failure IS NULL THEN 'measured' "
             "ELSE 'failed: ' || f.failure END, count(*)"
         )
-        query = f"{answering(answer)} GROUP BY 1 ORDER BY 1 DESC"
-        return dict(self.store.rows(query, stage))
+        return dict(self.store.rows(f"{answering(answer)} GROUP BY 1", stage))
+
+
+def _in_order(counts: Mapping[str, int]) -> dict[str, int]:
+    """What was kept first, then what was dropped, failed or waits; the commonest reason first."""
+
+    def place(item: tuple[str, int]) -> tuple[int, int, str]:
+        what, count = item
+        return _PLACES.index(what.partition(":")[0]), -count, what
+
+    return dict(sorted(counts.items(), key=place))
 
 
 def _resting_on(stage: str) -> list[str]:

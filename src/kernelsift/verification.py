@@ -60,7 +60,7 @@ def verify(session: Session, pick: Pick, retry: Sequence[str] | None) -> Tally:
     tally = _tally(work, rulings, outcome)
     if outcome.interrupted:
         left = tally.counts["pending"]
-        raise KeyboardInterrupt(f"verify stopped with {left:,} rows left")
+        raise KeyboardInterrupt(f"verify stopped with {left:,} left")
     return tally
 
 

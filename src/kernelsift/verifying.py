@@ -75,14 +75,17 @@ def checks_for(cfg: Verify) -> "Checks":
     """What kernels are verified by here: settings, device, versions.
 
     Raises:
-        ConfigError: the device cannot be used, or an id is not in the catalog.
+        ConfigError: the device cannot be used, a target is not known, or an id is not in the
+            catalog.
     """
+    from kernelsift.kernels.compiling.targets import parse_targets
     from kernelsift.kernels.facts import Versions
     from kernelsift.kernels.gpu.opening import device_for
     from kernelsift.kernels.verifier import VERIFIER_VERSION
     from kernelsift.stages.verify import Checks
 
     device = device_for(cfg.device)
+    parse_targets(cfg.targets)
     found = {} if missing_packages() else {name: _version(name) for name in PACKAGES}
     checks = Checks(cfg, device, Versions(verifier=VERIFIER_VERSION, **found))
     _ = checks.policy
@@ -90,11 +93,10 @@ def checks_for(cfg: Verify) -> "Checks":
 
 
 @contextlib.contextmanager
-def open_verifier(checks: "Checks", workers: int = 1, targets: str = "none") -> Iterator[Opened]:
+def open_verifier(checks: "Checks", workers: int = 1) -> Iterator[Opened]:
     """Start the sandboxed processes that kernels run in; without torch, only read the code.
 
-    `targets`: what launches are compiled for, like `sm_80,sm_90`. At the end every process is
-    ended, also those that threads still wait for.
+    At the end every process is ended, also those that threads still wait for.
 
     Raises:
         ConfigError: the sandbox or the GPU asked for cannot be had, or a target is not known.
@@ -118,7 +120,7 @@ def open_verifier(checks: "Checks", workers: int = 1, targets: str = "none") -> 
 
     cfg = checks.cfg
     with (
-        open_compiler(parse_targets(targets), workers, cfg.sandbox) as compiler,
+        open_compiler(parse_targets(cfg.targets), workers, cfg.sandbox) as compiler,
         Pool(workers=workers, sandbox=cfg.sandbox, preload=PRELOAD) as pool,
     ):
         base = Verifier(pool, checks.effort, compiler)
@@ -149,8 +151,8 @@ def verify_file(
     if not code:
         raise DataError(f"{answer} holds no program")
     question = Question(module, code, class_name or module_class_name(module))
-    checks = checks_for(Verify(sandbox=sandbox, device=device))
-    with open_verifier(checks, targets=targets) as opened:
+    checks = checks_for(Verify(sandbox=sandbox, device=device, targets=targets))
+    with open_verifier(checks) as opened:
         facts = opened.verifier.verify(question)
         return Checked(facts, decide(facts, checks.policy), opened.notes)
 

@@ -119,6 +119,9 @@ def verify_options() -> Decorator:
     return all_of(
         setting("--device", "verify.device", "Where kernels run.",
                 type=click.Choice(["auto", "cpu", "cuda"])),
+        setting("--targets", "verify.targets",
+                "GPUs that launches are compiled for, like sm_80,sm_90; none compiles nothing.",
+                metavar="NAME,…"),
         setting("--sandbox", "verify.sandbox",
                 "What kernels are kept in; `required` refuses to run with less than a full one.",
                 type=SANDBOX),

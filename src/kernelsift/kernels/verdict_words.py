@@ -9,9 +9,11 @@ _WRONG = frozenset({"differs", "structure", "nonfinite", "imprecise", "error"})
 
 
 def headline(outcome: str, unverifiable: str | None, work: str) -> str:
-    """Outcome and work in a few words, e.g. `unverifiable (size), full triton`."""
+    """Outcome and work in a few words, e.g. `correct, full triton` or `unverifiable (size)`."""
+    if unverifiable and work == "unknown":
+        return f"{outcome} ({unverifiable})"
     shown = f"{outcome} ({unverifiable})" if unverifiable else outcome
-    return f"{shown}, {work.replace('_', ' ')}"
+    return f"{shown}, {'work unknown' if work == 'unknown' else work.replace('_', ' ')}"
 
 
 def finding_line(finding: Finding) -> str:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from kernelsift.config import Verify
 from kernelsift.errors import ConfigError, KernelsiftError
 from kernelsift.kernels.catalog import catalog
+from kernelsift.kernels.compiling.targets import parse_targets
 from kernelsift.kernels.facts import ReferenceRun, VerifyFacts, Versions
 from kernelsift.kernels.static_verifier import AnyVerifier, read_only
 from kernelsift.kernels.verdict import Policy, Verdict, decide
@@ -57,6 +58,7 @@ class Checks:
         return {
             **effort,
             "device": self.device,
+            "targets": ",".join(target.name for target in parse_targets(self.cfg.targets)),
             "verifier": versions.verifier,
             "torch": versions.torch,
             "triton": versions.triton,
@@ -89,7 +91,7 @@ class Checks:
     @cached_property
     def recorded_policy(self) -> Mapping[str, object]:
         """The policy as recorded with the stage."""
-        measured = {"device", "sandbox", *Effort.__dataclass_fields__}
+        measured = {"device", "sandbox", "targets", *Effort.__dataclass_fields__}
         return self.cfg.model_dump(mode="json", exclude=measured)
 
     def key(self, entry: Entry) -> str:
