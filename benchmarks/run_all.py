@@ -10,7 +10,7 @@ from pathlib import Path
 
 from machine import environment, say
 
-PARTS = ("startup", "offline_pipeline", "prompts_all", "llm_stage")
+PARTS = ("startup", "offline_pipeline", "prompts_all", "llm_stage", "verify_throughput")
 
 
 def main() -> int:

@@ -1,0 +1,167 @@
+"""Verify KernelBook-sized kernels: our pool against a fresh process per kernel, in one run.
+
+    python benchmarks/verify_throughput.py --kernels 40
+    python benchmarks/verify_throughput.py --soak 10000     # does anything leak?
+
+The fresh process does far less: five trials at 1e-2. Ours runs all cases, behaviour, provenance and
+sanitizers, and (last lines) compiles every launch for two targets. Processor time counts children;
+both run one at a time.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from machine import environment, say
+
+from kernelsift.kernels.compiling.compiler import open_compiler
+from kernelsift.kernels.compiling.targets import parse_targets
+from kernelsift.kernels.isolation.pool import Pool
+from kernelsift.kernels.verifier import PRELOAD, Question, Verifier
+from kernelsift.source import answer_text, extract, module_class_name
+
+SAMPLE = Path(__file__).parents[1] / "src" / "kernelsift" / "data" / "sample.jsonl"
+HARNESS = Path(__file__).with_name("fresh_harness.py")
+POINTS = 10
+
+
+def questions(count: int) -> list[Question]:
+    """Rollouts of the bundled sample that have code, in an order of chance."""
+    found = []
+    for line in SAMPLE.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        reference = row["info"]["python_code"]
+        code = extract(answer_text(row["completion"])).code
+        if code:
+            found.append(Question(reference, code, module_class_name(reference)))
+    random.Random(0).shuffle(found)
+    return found[:count]
+
+
+def timed(work: Callable[[Question], object], todo: list[Question]) -> tuple[float, list[float]]:
+    """Wall seconds in all, and processor seconds of each."""
+    each, began = [], time.monotonic()
+    for question in todo:
+        before = spent()
+        work(question)
+        each.append(spent() - before)
+    return time.monotonic() - began, each
+
+
+def spent() -> float:
+    """Processor seconds of this process and its ended children."""
+    own, children = (
+        resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def server_seconds(pid: int) -> float:
+    """Processor seconds of a fork server and its ended children, which are not ours."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def fresh(question: Question) -> None:
+    """One kernel in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        reference, answer = Path(folder) / "reference.py", Path(folder) / "answer.py"
+        reference.write_text(question.reference, encoding="utf-8")
+        answer.write_text(question.code, encoding="utf-8")
+        command = [sys.executable, str(HARNESS), str(reference), str(answer)]
+        subprocess.run(command, check=False, capture_output=True, env=environment())
+
+
+def compared(count: int) -> None:
+    """Print the table."""
+    todo = questions(count)
+    wall, each = timed(fresh, todo)
+    rows = [("fresh process, 5 trials", wall, each)]
+    with (
+        open_compiler(parse_targets("sm_80,sm_90"), 1, "auto") as compiler,
+        Pool(workers=1, preload=PRELOAD) as pool,
+    ):
+        for name, verifier in (
+            ("kernelsift, stages 0-2", Verifier(pool)),
+            ("kernelsift, stages 0-3, cold", Verifier(pool, compiler=compiler)),
+            ("kernelsift, stages 0-3, warm", Verifier(pool, compiler=compiler)),
+        ):
+            rows.append((name, *timed_in_pool(verifier, pool, todo)))
+    say(f"\n{len(todo)} kernels of the bundled sample, one at a time\n")
+    say("| | kernels/minute | times the fresh process | median CPU s | mean CPU s |")
+    say("|---|---|---|---|---|")
+    for name, seconds, cpu in rows:
+        rate, ratio = 60 * len(todo) / seconds, wall / seconds
+        median, mean = statistics.median(cpu), statistics.mean(cpu)
+        say(f"| {name} | {rate:.0f} | {ratio:.1f} | {median:.2f} | {mean:.2f} |")
+
+
+def timed_in_pool(
+    verifier: Verifier, pool: Pool, todo: list[Question]
+) -> tuple[float, list[float]]:
+    """As `timed`; processor time is that of the pool's fork server and ours."""
+    each, began, pid = [], time.monotonic(), pool.server_pid()
+    for question in todo:
+        before = spent() + server_seconds(pid)
+        verifier.verify(question)
+        each.append(spent() + server_seconds(pid) - before)
+    return time.monotonic() - began, each
+
+
+def soak(count: int) -> None:
+    """Verify small kernels over and over; what grows, leaks."""
+    todo = questions(20)
+    say("| candidates | our MB | server MB | open files | processes | entries in tmp |")
+    say("|---|---|---|---|---|---|")
+    with Pool(workers=1, preload=PRELOAD) as pool:
+        verifier = Verifier(pool)
+        for number in range(count + 1):
+            if number % max(count // POINTS, 1) == 0:
+                say(f"| {number} | {' | '.join(map(str, state(pool.server_pid())))} |")
+            verifier.verify(todo[number % len(todo)])
+
+
+def state(server: int) -> tuple[int, int, int, int, int]:
+    """Memory of both processes, our descriptors, the processes of this session, entries of tmp."""
+    return (
+        memory(os.getpid()),
+        memory(server),
+        len(os.listdir("/proc/self/fd")),
+        len(
+            subprocess.run(
+                ["pgrep", "-P", str(server)], check=False, capture_output=True
+            ).stdout.split()
+        ),
+        len(os.listdir(tempfile.gettempdir())),
+    )
+
+
+def memory(pid: int) -> int:
+    """Resident megabytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kernels", type=int, default=40)
+    parser.add_argument("--soak", type=int, default=0)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if args.soak:
+        soak(args.soak)
+    else:
+        compared(10 if args.quick else args.kernels)
+
+
+if __name__ == "__main__":
+    main()
