@@ -132,17 +132,19 @@ def soak(count: int) -> None:
 
 def state(server: int) -> tuple[int, int, int, int, int]:
     """Memory of both processes, our descriptors, the processes of this session, entries of tmp."""
+    listed = subprocess.run(["pgrep", "-P", str(server)], check=False, capture_output=True)
     return (
         memory(os.getpid()),
         memory(server),
-        len(os.listdir("/proc/self/fd")),
-        len(
-            subprocess.run(
-                ["pgrep", "-P", str(server)], check=False, capture_output=True
-            ).stdout.split()
-        ),
-        len(os.listdir(tempfile.gettempdir())),
+        entries("/proc/self/fd"),
+        len(listed.stdout.split()),
+        entries(tempfile.gettempdir()),
     )
+
+
+def entries(folder: str) -> int:
+    """How many names there are in a folder."""
+    return len(list(Path(folder).iterdir()))
 
 
 def memory(pid: int) -> int:
