@@ -25,6 +25,7 @@ TILE = 16
 """The smallest tile of a two-dimensional kernel that is common."""
 DEFAULT_BLOCK = 1024
 MAX_LITERALS = 6
+MAX_BEYOND = 2
 ROOMY = 1 << 15
 """Inputs with more elements shrink along the axes that a case is not about."""
 BESIDE = 3
@@ -78,6 +79,7 @@ def _plans(
 ) -> list[tuple[str, CaseGroup, Sizes]]:
     axes, free = axes_of(inputs), list(facts.axes)
     plans: list[tuple[str, CaseGroup, Sizes]] = []
+    plans += _beyond(inputs, free, options.literals)
     if free:
         plans.append(("blocks", "shape", resized(inputs, _several_blocks(inputs, free, options))))
         odd = {axis: other_size(axes[axis].size) for axis in free}
@@ -90,6 +92,22 @@ def _plans(
     plans += _literal_plans(inputs, free, options.literals)
     plans += _tile_plans(inputs, free)
     return plans
+
+
+def _beyond(
+    inputs: list[Any], free: list[int], literals: tuple[int, ...]
+) -> list[tuple[str, CaseGroup, Sizes]]:
+    """Just more elements than a literal: where another path begins, if one depends on sizes."""
+    axes = axes_of(inputs)
+    elements = math.prod(axis.size for axis in axes)
+    larger = sorted(literal for literal in set(literals) if literal >= elements)
+    if not free or not elements:
+        return []
+    row = elements // axes[free[0]].size
+    return [
+        (f"beyond-{literal}", "literal-shape", resized(inputs, {free[0]: literal // row + 1}))
+        for literal in larger[:MAX_BEYOND]
+    ]
 
 
 def _several_blocks(inputs: list[Any], free: list[int], options: CaseOptions) -> dict[int, int]:

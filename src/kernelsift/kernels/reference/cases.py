@@ -94,7 +94,8 @@ def recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -> l
     if facts.train_random is False:
         make = lambda: maker.make(seed + 91)  # noqa: E731 -- two words are enough
         modes.insert(0, Recipe("other-mode", "mode", make, other_mode=True))
-    first, rest = shapes[:3], shapes[3:]
+    early = 3 + sum(recipe.name.startswith("beyond") for recipe in shapes)
+    first, rest = shapes[:early], shapes[early:]
     return [*nominal[:2], *initial, *first, *modes, *values, *nominal[2:], *rest]
 
 
