@@ -54,7 +54,15 @@ PRELOAD = (
 _REFERENCE_JOB = "kernelsift.kernels.reference.reference_job:main"
 _CANDIDATE_JOB = "kernelsift.kernels.candidate.candidate_job:main"
 _SCALE_SECONDS = 60.0
-_LEVELS = ((1.0, False), (8.0, False), (40.0, False), (1 / 8, False), (1 / 64, False), (1.0, True))
+_LEVELS = (
+    (1.0, False),
+    (8.0, False),
+    (300.0, False),
+    (1 / 8, False),
+    (1 / 64, False),
+    (1.0, True),
+    (300.0, True),
+)
 """Factors on what the interpreter can bear, and whether the candidate's own sizes may change."""
 _WALL_FACTOR = 4.0
 _OWN_FLOPS = 60e9
