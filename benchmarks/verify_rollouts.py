@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 from kernelsift.kernels.compiling.compiler import COMPILE_PRELOAD, Compiler
 from kernelsift.kernels.facts import VerifyFacts
 from kernelsift.kernels.isolation.pool import Pool
+from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.verdict import decide
-from kernelsift.kernels.verifier import PRELOAD, Question, Verifier
+from kernelsift.kernels.verifier import PRELOAD, Verifier
 from kernelsift.source import answer_text, extract
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "rollouts-dev.parquet"

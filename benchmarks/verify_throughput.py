@@ -26,7 +26,8 @@ from machine import environment, say
 from kernelsift.kernels.compiling.compiler import open_compiler
 from kernelsift.kernels.compiling.targets import parse_targets
 from kernelsift.kernels.isolation.pool import Pool
-from kernelsift.kernels.verifier import PRELOAD, Question, Verifier
+from kernelsift.kernels.sizing import Question
+from kernelsift.kernels.verifier import PRELOAD, Verifier
 from kernelsift.source import answer_text, extract, module_class_name
 
 SAMPLE = Path(__file__).parents[1] / "src" / "kernelsift" / "data" / "sample.jsonl"

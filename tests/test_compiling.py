@@ -20,9 +20,10 @@ from kernelsift.kernels.compiling.compiler import COMPILE_PRELOAD, Compiler  # n
 from kernelsift.kernels.compiling.signatures import MAX_SIGNATURES, signatures  # noqa: E402
 from kernelsift.kernels.compiling.targets import parse_targets  # noqa: E402
 from kernelsift.kernels.isolation.pool import Pool  # noqa: E402
+from kernelsift.kernels.sizing import Question  # noqa: E402
 from kernelsift.kernels.verdict import decide  # noqa: E402
 from kernelsift.kernels.verdict_compiled import compile_findings, refused  # noqa: E402
-from kernelsift.kernels.verifier import PRELOAD, Question, Verifier  # noqa: E402
+from kernelsift.kernels.verifier import PRELOAD, Verifier  # noqa: E402
 
 HEAD = "import torch, torch.nn as nn, triton, triton.language as tl\n"
 SCALE = """

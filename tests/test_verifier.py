@@ -14,8 +14,9 @@ if importlib.util.find_spec("torch") is None or importlib.util.find_spec("triton
     pytest.skip("torch and triton are not installed", allow_module_level=True)
 
 from kernelsift.kernels.isolation.pool import Pool
+from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.verdict import decide
-from kernelsift.kernels.verifier import PRELOAD, Question, Verifier
+from kernelsift.kernels.verifier import PRELOAD, Verifier
 
 MODULES = Path(__file__).parents[1] / "sample" / "modules"
 SEED = 11

@@ -144,7 +144,7 @@ def verify_file(
         DataError: a file cannot be read, or holds no program.
     """
     from kernelsift.kernels.verdict import decide
-    from kernelsift.kernels.verifier import Question
+    from kernelsift.kernels.sizing import Question
 
     module, text = _read(reference), _read(answer)
     code = text if answer.suffix == ".py" or parse(text) is not None else extract(text).code

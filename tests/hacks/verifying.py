@@ -9,8 +9,9 @@ from hacks.tasks import Case
 from kernelsift.kernels.facts import VerifyFacts
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.reference.reference_result import ReferenceResult
+from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.verdict import Verdict, decide
-from kernelsift.kernels.verifier import Effort, Question, Verifier
+from kernelsift.kernels.verifier import Effort, Verifier
 
 SEED = 5
 QUICK = 0.3

@@ -14,7 +14,8 @@ from kernelsift.kernels.facts import (
     static_summary,
 )
 from kernelsift.kernels.hacks import static_facts
-from kernelsift.kernels.verifier import VERIFIER_VERSION, Question
+from kernelsift.kernels.sizing import Question
+from kernelsift.kernels.verifier import VERIFIER_VERSION
 
 
 class AnyVerifier(Protocol):

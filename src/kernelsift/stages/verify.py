@@ -15,9 +15,10 @@ from kernelsift.errors import ConfigError, KernelsiftError
 from kernelsift.kernels.catalog import catalog
 from kernelsift.kernels.compiling.targets import parse_targets
 from kernelsift.kernels.facts import ReferenceRun, VerifyFacts, Versions
+from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.static_verifier import AnyVerifier, read_only
 from kernelsift.kernels.verdict import Policy, Verdict, decide
-from kernelsift.kernels.verifier import Effort, Question
+from kernelsift.kernels.verifier import Effort
 from kernelsift.model import (
     Decision,
     Entry,

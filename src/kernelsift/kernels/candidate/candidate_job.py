@@ -146,8 +146,8 @@ def _work(job: Job, runner: Caller, emit: Callable[..., None]) -> None:
     steps = {step["name"]: step for step in job.steps}
     purse = Purse(job.budget)
     if not runner.sure:
-        for case in job.cases:
-            case["must"] = case.get("must") or bool(case.get("initial"))
+        for one in job.cases:
+            one["must"] = one.get("must") or bool(one.get("initial"))
     _give_up_after(job.patience, emit)
     for name in job.plan or [*cases, *steps]:
         item = cases.get(name) or steps[name]
