@@ -9,15 +9,26 @@ import numpy as np
 import triton.language as tl
 from triton.runtime import interpreter
 
+from kernelsift.kernels.candidate import inline_asm
+from kernelsift.kernels.candidate.atomics import reduction_of, update_bf16
 from kernelsift.kernels.candidate.launches import Access, Log
 from kernelsift.kernels.candidate.libdevice import apply_symbol
 from kernelsift.kernels.candidate.memory import WINDOW_BITS
-from kernelsift.kernels.candidate.rounding import bf16_bits, bf16_values, to_bf16, to_tf32
+from kernelsift.kernels.candidate.rounding import (
+    FP8,
+    bf16_bits,
+    bf16_values,
+    fp8_bits,
+    to_bf16,
+    to_tf32,
+)
 
 Handle: Any = interpreter.TensorHandle
 _native: dict[str, Any] = vars(interpreter)
 _kernel_memory = _native["_interpreter"]
 _TF32 = _native["_ir"].INPUT_PRECISION.TF32
+_TO_ZERO = _native["_ir"].ROUNDING_MODE.RTZ
+_RELAXED = _native["_ir"].MEM_SEMANTIC.RELAXED
 _original_np_dtype = _native["_get_np_dtype"]
 _original_validate = _native["_validate_np_data_size"]
 _original_convert = _native["_convert_float"]
@@ -53,6 +64,11 @@ def fits(array: Any, kind: Any) -> bool:
 
 def convert_float(data: Any, source: Any, target: Any, rounding: Any) -> Any:
     """Bit pattern conversion between float types, with bfloat16 held as float32."""
+    if target.scalar.name in FP8:
+        wide = data if source.scalar == BF16 else data.astype(np.float32, copy=False)
+        if source.scalar.name in FP8:
+            wide = _original_convert(data, source, tl.float32, rounding).view(np.float32)
+        return fp8_bits(wide, FP8[target.scalar.name], towards_zero=rounding == _TO_ZERO)
     if BF16 not in (source.scalar, target.scalar):
         return _original_convert(data, source, target, rounding)
     if source.scalar == BF16:
@@ -93,17 +109,18 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
         mask = mask if mask.dtype == BOOL else mask.astype(bool)
         if not pointers.size:
             return pointers, mask, None
-        low, high = int(pointers.min()), int(pointers.max())
-        region = memory.windows.get(low >> WINDOW_BITS)
-        if region is not None and low >= region.start and high + width <= region.end:
+        region = memory.only(pointers, width)
+        if region is not None:
             return pointers - region.delta, mask, region
         mask = np.broadcast_to(mask, pointers.shape)
         active = pointers[mask]
         if not active.size:
             return pointers, mask, None
-        low, high = int(active.min()), int(active.max())
-        region = memory.windows.get(low >> WINDOW_BITS)
-        if region is not None and low >= region.start and high + width <= region.end:
+        region = memory.only(active, width)
+        if region is None:
+            pointers = handle.data = memory.virtual(pointers)
+            region = memory.only(pointers[mask], width)
+        if region is not None:
             return pointers - region.delta, mask, region
         real, allowed, refused = memory.translate(pointers, mask, width)
         if refused is not None:
@@ -206,20 +223,28 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
     def create_atomic_rmw(self, operation: Any, ptr: Any, val: Any, mask: Any, *how: Any) -> Any:
         """Atomic update with guarded addresses."""
         if val.dtype.scalar == BF16:
-            raise NotImplementedError("atomics on bfloat16 are not supported in interpreter mode")
+            pointers, lanes = self.atomic(ptr, mask.data, 2)
+            old = update_bf16(operation, pointers.data, val.data, lanes.data)
+            return Handle(old, BF16)
         pointers, lanes = self.atomic(ptr, mask.data, val.data.itemsize)
         return super().create_atomic_rmw(operation, pointers, val, lanes, *how)
 
     def create_atomic_cas(self, ptr: Any, cmp: Any, val: Any, *how: Any) -> Any:
         """Atomic compare and swap with guarded addresses."""
         everywhere = np.ones(ptr.data.shape, dtype=bool)
-        pointers, lanes = self.atomic(ptr, everywhere, val.data.itemsize)
+        pointers, lanes = self.atomic(ptr, everywhere, val.data.itemsize, "lock")
         if not lanes.data.all():
             raise IndexError("atomic_cas out of range")
         return super().create_atomic_cas(pointers, cmp, val, *how)
 
-    def atomic(self, ptr: Any, mask: Any, width: int) -> tuple[Any, Any]:
-        """Guard an atomic access and note it as a store."""
+    def create_descriptor_reduce(self, kind: Any, desc: Any, value: Any, indices: Any) -> None:
+        """Atomic update of a block of a tensor descriptor."""
+        pointers, mask = desc.materialize_pointers(indices)
+        operation = reduction_of(kind, value.dtype.scalar)
+        self.create_atomic_rmw(operation, pointers, value, mask, _RELAXED, None)
+
+    def atomic(self, ptr: Any, mask: Any, width: int, kind: str = "atomic") -> tuple[Any, Any]:
+        """Guard an atomic access and note it as a store; `kind` is for the sanitizer."""
         self.log.atomics = True
         real, lanes, region = self.guard(ptr, mask, width, "atomic")
         lanes = np.broadcast_to(lanes, real.shape)
@@ -229,7 +254,7 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
             self.scatter(ptr.data, lanes, width)
         self.log.work["stored_bytes"] += real.size * width
         if self.log.controls.sanitize:
-            self.note("atomic", ptr, lanes, width)
+            self.note(kind, ptr, lanes, width)
         return Handle(real, ptr.dtype), Handle(lanes, tl.int1)
 
     # arithmetic
@@ -336,6 +361,22 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
         data = np.asarray(apply_symbol(symbol, arrays)).astype(numpy_type(kind))
         self.log.work["float_ops"] += data.size
         return Handle(data, kind.scalar)
+
+    def create_inline_asm(
+        self, text: str, constraints: str, values: Any, kinds: Any, *how: Any
+    ) -> Any:
+        """Elementwise PTX, one element at a time."""
+        _is_pure, pack = how
+        if pack != 1 or any(kind.scalar == BF16 for kind in kinds):
+            raise NotImplementedError(
+                f"inline_asm with pack {pack} not supported in interpreter mode"
+            )
+        arrays = [np.asarray(value.data) for value in values]
+        made = inline_asm.run(text, constraints, arrays, [numpy_type(kind) for kind in kinds])
+        self.log.work["float_ops"] += sum(array.size for array in made)
+        return inline_asm.Results([
+            Handle(array, kind.scalar) for array, kind in zip(made, kinds, strict=True)
+        ])
 
     def create_print(self, *_args: Any) -> None:
         """Printing from kernels goes nowhere."""

@@ -6,6 +6,7 @@ private parts it relies on still behave. Works with Triton 3.6 to 3.9.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import dataclasses
@@ -254,6 +255,9 @@ def _programs(grid: tuple[int, ...], order: str) -> list[tuple[int, int, int]]:
 
 def _compile_rewritten(rewriter: Any, tree: Any) -> Any:
     """Replacement of `_compile_and_exec` that leaks no names into the candidate's module."""
+    free = rewriter.fn.__code__.co_freevars
+    if free:
+        tree = _enclosed(tree, rewriter.fn.__name__, free)
     code = compile(tree, filename=rewriter.filename, mode="exec")
     scope = dict(rewriter.kwargs)
     names = rewriter.fn.__globals__
@@ -261,7 +265,16 @@ def _compile_rewritten(rewriter: Any, tree: Any) -> Any:
         if name in vars(interpreter):
             names.setdefault(name, vars(interpreter)[name])
     exec(code, names, scope)  # noqa: S102  the candidate's own kernel, rewritten by Triton
-    return scope[rewriter.fn.__name__]
+    made = scope[rewriter.fn.__name__]
+    return made(*inspect.getclosurevars(rewriter.fn).nonlocals.values()) if free else made
+
+
+def _enclosed(tree: Any, name: str, free: tuple[str, ...]) -> Any:
+    """The kernel inside of a function whose parameters are the variables that it closes over."""
+    outer = ast.parse(f"def {name}({', '.join(free)}):\n    return {name}")
+    function: Any = outer.body[0]
+    function.body.insert(0, tree.body[0])
+    return ast.fix_missing_locations(outer)
 
 
 def _unwrapping(native: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ FIRST_OFFSET = 1 << 38
 PAGE = 4096
 WORD = (1 << 64) - 1
 FLUSH_ELEMENTS = 1 << 20
+MAX_EXPOSED = 4096
 
 
 @dataclasses.dataclass(slots=True)
@@ -80,10 +81,19 @@ class Memory:
         """Start without any storage."""
         self.windows: dict[int, Region] = {}
         self.by_address: dict[int, Region] = {}
+        self.exposed: dict[int, Any] = {}
+
+    def expose(self, tensor: Any) -> None:
+        """Kernels may use real addresses inside of the tensor's storage from now on."""
+        if len(self.exposed) < MAX_EXPOSED:
+            storage = tensor.untyped_storage()
+            self.exposed[storage.data_ptr()] = storage
 
     def region(self, tensor: Any) -> Region:
         """The region of a tensor's storage, made at first sight."""
-        storage = tensor.untyped_storage()
+        return self._region(tensor.untyped_storage())
+
+    def _region(self, storage: Any) -> Region:
         real = storage.data_ptr()
         found = self.by_address.get(real)
         if found is not None and found.end - found.start >= storage.nbytes():
@@ -106,7 +116,7 @@ class Memory:
         return int(region.start + tensor.data_ptr() - region.real)
 
     def clear(self) -> None:
-        """Forget every storage, so that its memory can be freed."""
+        """Forget every storage, so that its memory can be freed; exposed ones stay exposed."""
         self.windows.clear()
         self.by_address.clear()
 
@@ -125,8 +135,6 @@ class Memory:
                 inside = own & self.inside(pointers, region.start, region.end, width)
                 real[inside] -= region.delta
                 allowed |= inside
-            else:
-                allowed |= own & self._raw(pointers, width)
         refused = mask & ~allowed
         return real, allowed, refused if refused.any() else None
 
@@ -137,10 +145,20 @@ class Memory:
             return np.zeros(pointers.shape, dtype=bool)
         return (pointers >= np.uint64(start)) & (pointers <= np.uint64(end - width))
 
-    def _raw(self, pointers: Any, width: int) -> Any:
-        """Lanes with a real address (made by data_ptr()) inside a known storage."""
-        allowed = np.zeros(pointers.shape, dtype=bool)
-        for region in self.windows.values():
-            size = region.end - region.start
-            allowed |= self.inside(pointers, region.real, region.real + size, width)
-        return allowed
+    def only(self, pointers: Any, width: int) -> Region | None:
+        """The region in which all of the addresses lie, if it is one."""
+        low, high = int(pointers.min()), int(pointers.max())
+        region = self.windows.get(low >> WINDOW_BITS)
+        if region is not None and low >= region.start and high + width <= region.end:
+            return region
+        return None
+
+    def virtual(self, pointers: Any) -> Any:
+        """Virtual addresses in place of real ones (made by data_ptr()) in a known storage."""
+        moved = pointers.copy()
+        known = {real: region.storage for real, region in self.by_address.items()} | self.exposed
+        for real, storage in known.items():
+            inside = self.inside(pointers, real, real + storage.nbytes(), 1)
+            if inside.any():
+                moved[inside] += self._region(storage).delta
+        return moved
