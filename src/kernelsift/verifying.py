@@ -143,8 +143,8 @@ def verify_file(
         ConfigError: the sandbox or the GPU asked for cannot be had, or a target is not known.
         DataError: a file cannot be read, or holds no program.
     """
-    from kernelsift.kernels.verdict import decide
     from kernelsift.kernels.sizing import Question
+    from kernelsift.kernels.verdict import decide
 
     module, text = _read(reference), _read(answer)
     code = text if answer.suffix == ".py" or parse(text) is not None else extract(text).code
