@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from candidate_child import CandidateChild, outputs
 
-from kernelsift.kernels.candidate.entry import Offer, find_entry, match_arguments, match_weights
+from kernelsift.kernels.candidate.entry import find_entry, match_weights
+from kernelsift.kernels.candidate.function_call import Offer, match_arguments
 from kernelsift.kernels.fingerprints import Weight, weight
 
 torch = pytest.importorskip("torch", reason="torch is not installed")

@@ -180,10 +180,15 @@ def _shown_wrong(facts: VerifyFacts, decisive: list[Comparison], policy: Policy)
         # the interpreter itself computes this wrongly: nothing is shown
         gaps = ", ".join(facts.run.interpreter_gaps)
         return "unverifiable", "interpreter", (f"the interpreter cannot be trusted with: {gaps}",)
-    if facts.run.entry_kind == "call" and facts.run.weight_map == "by-order":
-        why = "it differs, but arguments of one shape could only be told apart by their order"
+    if _guessed(facts):
+        why = "it differs, but its arguments could only be told apart by their order"
         return "unverifiable", "entry", (why,)
     return "wrong", None, tuple(map(_described, wrong))
+
+
+def _guessed(facts: VerifyFacts) -> bool:
+    """Whether a function may have got a weight in the place of another."""
+    return facts.run.entry_kind in {"call", "function"} and facts.run.weight_map == "by-order"
 
 
 def _right_as_shipped(facts: VerifyFacts) -> bool:
@@ -216,8 +221,11 @@ def _failed(facts: VerifyFacts, decisive: list[Comparison]) -> _Judged | None:
     raised = next((c for c in decisive if c.status == "error"), None)
     if facts.run.status == "done" and raised:
         why = f"{raised.case}: {raised.why}"
-        if facts.reference.unpinned and not why.partition(": ")[2].startswith(_ANY_SIZE):
+        told = why.partition(": ")[2].startswith(_ANY_SIZE)
+        if facts.reference.unpinned and not told:
             return "unverifiable", "size", (why,)
+        if _guessed(facts) and not told:
+            return "unverifiable", "entry", (f"arguments by their order only; {why}",)
         return "crash", None, (why,)
     if facts.run.status in _RUN:
         outcome, reason = _RUN[facts.run.status]

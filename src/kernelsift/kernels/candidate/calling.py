@@ -14,14 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kernelsift.kernels import wire
-from kernelsift.kernels.candidate.entry import (
-    Entry,
-    Offer,
-    construct,
-    match_arguments,
-    match_weights,
-)
+from kernelsift.kernels.candidate.entry import Entry, construct, match_weights
 from kernelsift.kernels.candidate.failure import describe_error
+from kernelsift.kernels.candidate.function_call import match_arguments, offer_of, paired
 from kernelsift.kernels.candidate.inductor_call import leading, match_call, wanted_arguments
 from kernelsift.kernels.candidate.provenance import tensors_in
 from kernelsift.kernels.candidate.tamper import Snapshot
@@ -114,7 +109,8 @@ class Caller:
                 self.weight_map = self.listed(case["inputs"])[1]
         elif entry.kind == "function":
             for case in job.cases[:1]:
-                self.arguments(case["inputs"], case.get("kwargs") or {})
+                offer = offer_of(job, case["inputs"], case.get("kwargs") or {})
+                self.weight_map = match_arguments(found, offer)[1]
         self.target = self.build()
 
     def build(self, case: dict[str, Any] | None = None) -> Any:
@@ -206,18 +202,12 @@ class Caller:
         if self.entry.kind == "call":
             values, _ = self.listed(inputs)
             return lambda target: leading(target(values), self.job.names.get("outputs"))
-        names = self.job.names
-        offered = [*_paired(names.get("inputs"), inputs), *kwargs.items()]
-        init = [
-            *_paired(names.get("init"), self.job.init["args"]),
-            *self.job.init["kwargs"].items(),
-        ]
-        bound = match_arguments(self.found, Offer(offered, list(self.job.state.items()), init))
+        bound, _ = match_arguments(self.found, offer_of(self.job, inputs, kwargs))
         return lambda target: target(**bound)
 
     def listed(self, inputs: list[Any]) -> tuple[list[Any], dict[str, tuple[str, str]]]:
         """The list for TorchInductor's `call(args)`, and where each argument comes from."""
-        offered = _paired(self.job.names.get("inputs"), inputs)
+        offered = paired(self.job.names.get("inputs"), inputs)
         return match_call(self.wanted, offered, self.job.state)
 
     def call(self, target: Any, case: dict[str, Any], inputs: list[Any]) -> Any:
@@ -351,11 +341,6 @@ class Caller:
 def _tensors(target: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Parameters and buffers by name."""
     return {n: v for n, v in target.state_dict().items() if isinstance(v, torch.Tensor)}
-
-
-def _paired(names: list[str] | None, values: list[Any]) -> list[tuple[str, Any]]:
-    names = names or []
-    return [(names[i] if i < len(names) else f"argument_{i}", v) for i, v in enumerate(values)]
 
 
 def _storage(tensor: Any) -> int:

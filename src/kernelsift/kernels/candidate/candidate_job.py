@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels import wire
-from kernelsift.kernels.candidate.entry import NoMatchError, find_entry
+from kernelsift.kernels.candidate.entry import find_entry
 from kernelsift.kernels.candidate.failure import describe_error
+from kernelsift.kernels.candidate.function_call import NoMatchError
 from kernelsift.kernels.reference.reference_module import MOCK_KEY, MockConfig
 
 clock = time.process_time
@@ -151,6 +152,8 @@ def _work(job: Job, runner: Caller, emit: Callable[..., None]) -> None:
     _give_up_after(job.patience, emit)
     for name in job.plan or [*cases, *steps]:
         item = cases.get(name) or steps[name]
+        if item.get("initial") and runner.entry.kind != "class":
+            continue
         if not purse.allows(item):
             emit("skipped", name=name)
             continue

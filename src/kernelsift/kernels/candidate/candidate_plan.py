@@ -1,6 +1,8 @@
 """What a candidate's child is asked to do: cases, behaviour steps, and the names of arguments."""
 
 import ast
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from kernelsift import source
@@ -109,21 +111,32 @@ def _outputs(cases: list[ReferenceCase]) -> int | None:
     return len(answer) if isinstance(answer, tuple | list) else None
 
 
-def argument_names(code: str, class_name: str | None) -> dict[str, list[str]]:
-    """Names of forward's and __init__'s parameters, for candidates that are functions."""
+def argument_names(code: str, class_name: str | None) -> dict[str, Any]:
+    """Names of forward's and __init__'s parameters, for candidates that are functions.
+
+    Also their defaults by name (`defaults`), where they are plain values.
+    """
     tree = source.parse(code)
-    if tree is None:
-        return {"inputs": [], "init": []}
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    found = classes.get(class_name or "") or source.module_class(tree)
+    classes = (
+        {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)} if tree else {}
+    )
+    found = classes.get(class_name or "") or (source.module_class(tree) if tree else None)
     if found is None:
-        return {"inputs": [], "init": []}
-    return {"inputs": _parameters(found, "forward"), "init": _parameters(found, "__init__")}
+        return {"inputs": [], "init": [], "defaults": {}}
+    methods = [source.method(found, name) for name in ("forward", "__init__")]
+    forward, init = ([arg.arg for arg in m.args.args[1:]] if m else [] for m in methods)
+    defaults = {name: value for m in methods if m for name, value in _defaults(m)}
+    return {"inputs": forward, "init": init, "defaults": defaults}
 
 
-def _parameters(cls: ast.ClassDef, method: str) -> list[str]:
-    function = source.method(cls, method)
-    return [] if function is None else [arg.arg for arg in function.args.args[1:]]
+def _defaults(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, Any]]:
+    """Parameters whose default is a number, a text, a truth value or a tuple of such."""
+    given = function.args.defaults
+    for argument, default in zip(function.args.args[-len(given) :], given, strict=False):
+        with contextlib.suppress(ValueError):
+            value = ast.literal_eval(default)
+            if isinstance(value, bool | int | float | str | tuple):
+                yield argument.arg, value
 
 
 def _alike(one: ReferenceCase, other: ReferenceCase) -> bool:

@@ -91,10 +91,16 @@ def believe_skips(
 def comparisons(
     result: CandidateResult, reference: ReferenceResult, *, tf32: bool
 ) -> tuple[Comparison, ...]:
-    """Compare every case that was answered. Cases after the end of the child are left out."""
+    """Compare every case that was answered. Cases after the end of the child are left out.
+
+    Functions get their weights as arguments: they cannot be run as constructed.
+    """
     found = []
+    constructed = ((result.loaded or {}).get("entry") or {}).get("kind") == "class"
     for case in reference.cases:
         frame = result.outputs.get(case.name)
+        if case.expected.group == "initial" and result.loaded and not constructed:
+            continue
         if frame is not None:
             found.append(_compared(case.expected, frame, tf32=tf32))
         elif result.ended and case.name not in result.skipped:

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from kernelsift.kernels.candidate.entry import NoMatchError
+from kernelsift.kernels.candidate.function_call import NoMatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
