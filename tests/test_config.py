@@ -21,6 +21,12 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "limit": 5, "enough": 3,
     },
     "filter": {"min_reward": 0.5},
+    "verify": {
+        "device": "cpu", "budget_seconds": 1.5, "limit_seconds": 20.0, "targets": "sm_90",
+        "sandbox": "required", "unverifiable": "keep", "drop_severities": ("hard",),
+        "drop_ids": ("K77",), "allow_ids": ("K25", "K28"), "keep_work": ("full_triton",),
+        "reduced_precision": "wrong", "figleaf_share": 0.5, "partial_share": 0.1,
+    },
     "llm": {
         "base_url": "http://localhost:8000/v1", "api_key_env": "K", "concurrency": 3,
         "timeout_seconds": 9.5, "tries": 2, "max_usd": 1.5, "max_requests": 7,
@@ -44,6 +50,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
 
 def toml(tree: dict[str, dict[str, Any]]) -> str:
     def value(found: object) -> str:
+        found = list(found) if isinstance(found, tuple) else found
         return str(found).lower() if isinstance(found, bool) else repr(found)
 
     sections = (
