@@ -6,6 +6,8 @@ import linecache
 import traceback
 from typing import Any
 
+from kernelsift.kernels.candidate.words import words
+
 MAX_MESSAGE = 2000
 MAX_LINES = 12
 GAP_TEXTS = (
@@ -14,6 +16,7 @@ GAP_TEXTS = (
     "'InterpreterBuilder' object has no attribute",
     "numpy data itemsize",
     "the stand-in driver has no",
+    "the stand-in for",
     "Block pointers have been removed",
 )
 OWN_TEXTS = (
@@ -23,7 +26,11 @@ OWN_TEXTS = (
     "object is not callable",
 )
 GAP_FILES = ("/numpy/", "/kernelsift/kernels/", "/triton/runtime/interpreter.py")
-INTENDED = ("create_assert", "create_assume", "_new_static_assert", "_grid", "_split", "launch")
+INTENDED = words(
+    "create_assert create_assume _new_static_assert _grid _split launch "
+    "assert_size_stride extern_operator empty_strided load_text _positional"
+)
+"""Functions of ours that raise what a GPU would raise."""
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -85,13 +85,13 @@ class ExternKernels:
         body = _COMPOSED.get(name) or getattr(torch, name, None) or getattr(torch.ops.aten, name)
         self._note(f"extern_kernels.{name}")
 
-        def operator(*args: Any, **named: Any) -> Any:
+        def extern_operator(*args: Any, **named: Any) -> Any:
             result = body(*args, **named)
             if isinstance(result, torch.Tensor):
                 self.made[result] = True
             return result
 
-        return operator
+        return extern_operator
 
     def assert_size_stride(self, tensor: Any, size: Any, stride: Any, *_name: Any) -> None:
         """Inductor's check. Results of operators get the layout that they have on a GPU."""
@@ -134,7 +134,7 @@ class AsyncCompile:
     def triton(self, *texts: str, **_named: Any) -> Any:
         """A kernel: `(name, text)`, in the oldest code only `(text)`."""
         name = texts[0] if len(texts) > 1 else None
-        return self.texts.load(texts[-1], name)
+        return self.texts.load_text(texts[-1], name)
 
     def multi_kernel(self, *args: Any, **named: Any) -> Several:
         """One of several kernels."""
@@ -152,11 +152,11 @@ def patch_guards(note: Callable[[str], None]) -> ExternKernels:
     operators = ExternKernels(note)
     guards: Any = torch._C._dynamo.guards  # noqa: SLF001  what generated code takes from torch
 
-    def empty(size: Any, stride: Any, dtype: Any) -> Any:
+    def empty_strided(size: Any, stride: Any, dtype: Any) -> Any:
         return torch.empty_strided(tuple(size), tuple(stride), dtype=dtype)
 
     for name in words("_empty_strided_cuda _empty_strided_cpu _empty_strided_cpu_pinned"):
-        setattr(guards, name, empty)
+        setattr(guards, name, empty_strided)
     guards.assert_size_stride = operators.assert_size_stride
     guards.assert_alignment = lambda *_args: None
     guards.copy_if_misaligned = lambda tensor: tensor

@@ -37,7 +37,7 @@ class Kernel:
         del stream
         named.pop("benchmark_run", None)
         options = {key: named.pop(key) for key in list(named) if key in OPTIONS}
-        values = self._bound(args) | named
+        values = self._positional(args) | named
         settings = self._configured()
         free = [name for name in self.constants if name not in values and name not in settings]
         chosen = settings | blocks_for(free, values, self._given())
@@ -47,7 +47,7 @@ class Kernel:
         passed = {name: value for name, value in (values | chosen).items() if name in self.names}
         self.fn[grid](**passed, **OPTIONS | options)
 
-    def _bound(self, args: tuple[Any, ...]) -> dict[str, Any]:
+    def _positional(self, args: tuple[Any, ...]) -> dict[str, Any]:
         """Positional arguments by name: parameters that the launcher fills itself are left out."""
         constants = self._constants()
         extra = list(self.inductor_meta.get("extra_launcher_args") or ())

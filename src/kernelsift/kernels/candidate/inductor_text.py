@@ -18,7 +18,7 @@ class Texts:
         self.places: dict[str, int] = {}
         self.others = 0
 
-    def load(self, text: str, name: str | None) -> Any:
+    def load_text(self, text: str, name: str | None) -> Any:
         """Run the text as a module and return the kernel called `name`, or its last function.
 
         Raises:
