@@ -169,15 +169,20 @@ def provenance(
 def sanitizer(
     result: CandidateResult, reference: ReferenceResult, *, tf32: bool
 ) -> SanitizerFacts | None:
-    """What the sanitized run and the runs with another poison and another order showed."""
-    frame = result.steps.get("sanitize")
-    if frame is None or "error" in frame:
+    """What the sanitized runs and the runs with another poison and another order showed."""
+    frames = [result.steps.get("sanitize"), result.steps.get("sanitize-larger")]
+    seen = [frame.get("facts") or {} for frame in frames if frame and "error" not in frame]
+    if not seen:
         return None
-    facts = frame.get("facts") or {}
+
+    def all_of(kind: str) -> tuple[Access, ...]:
+        found = (access for facts in seen for access in _accesses(facts.get(kind)))
+        return tuple(dict.fromkeys(found))
+
     return SanitizerFacts(
-        out_of_bounds=_accesses(facts.get("oob")),
-        races=_accesses(facts.get("races")),
-        uninitialised=_accesses(facts.get("uninitialised")),
+        out_of_bounds=all_of("oob"),
+        races=all_of("races"),
+        uninitialised=all_of("uninitialised"),
         poison_dependent=_differs(result, reference, "poison", tf32=tf32),
         order_dependent=_differs(result, reference, "reversed", tf32=tf32),
     )
