@@ -12,8 +12,6 @@ from kernelsift.kernels.reference.reference_result import ReferenceCase, Referen
 POISON = 1234.5
 """Second value for fresh memory and masked-off lanes; the first is NaN."""
 LATE_CALLS = 12
-LARGER = "sanitize-larger"
-"""Name of the step that sanitizes a case with larger inputs."""
 _FIRST_CASES = 6
 """Cases between the first steps and the others."""
 MASKED = {"masked": POISON, "poison": POISON}
@@ -57,8 +55,9 @@ def steps_for(cases: list[ReferenceCase], *, random_training: bool = False) -> l
         step["seconds"] = _FACTORS.get(step["name"], 1.0) * nominal[0].seconds
     if larger := next((case for case in cases if case.expected.group == "shape"), None):
         # what is one program for the nominal inputs may be several that race for larger ones
-        step = {"name": LARGER, "kind": "again", "case": larger.name, "options": {"sanitize": True}}
-        steps.append(step | {"seconds": _FACTORS["sanitize"] * larger.seconds})
+        step = {"name": "sanitize-larger", "kind": "again", "case": larger.name}
+        seconds = _FACTORS["sanitize"] * larger.seconds
+        steps.append(step | {"options": {"sanitize": True}, "seconds": seconds})
     return steps
 
 
@@ -67,10 +66,9 @@ def plan_for(cases: list[ReferenceCase], steps: list[dict[str, Any]]) -> list[st
     must = _must(cases)
     must += [case.name for case in cases if case.expected.group == "initial"]
     early = [step["name"] for step in steps if step["name"] in _EARLY]
-    late = [step["name"] for step in steps if step["name"] not in {*_EARLY, LARGER}]
-    last = [step["name"] for step in steps if step["name"] == LARGER]
+    late = [step["name"] for step in steps if step["name"] not in _EARLY]
     rest = [case.name for case in cases if case.name not in must]
-    return [*must, *early, *rest[:_FIRST_CASES], *late, *rest[_FIRST_CASES:], *last]
+    return [*must, *early, *rest[:_FIRST_CASES], *late, *rest[_FIRST_CASES:]]
 
 
 def _must(cases: list[ReferenceCase]) -> list[str]:
