@@ -87,6 +87,23 @@ def test_an_endless_loop_ends_in_time_and_is_told(verifier):
     assert (verdict.outcome, verdict.keep) == ("timeout", False)
 
 
+def test_a_row_whose_time_is_spent_is_not_tried_again():
+    honest = question("Swish", "fused")
+    load = "    x = tl.load(x_ptr + offsets, mask=mask)\n"
+    assert load in honest.code
+    endless = load + "    for _ in range(100_000_000):\n        x = x * 1.0\n"
+    slow = Question(honest.reference, honest.code.replace(load, endless), "Swish")
+    from kernelsift.kernels.verifier import Effort
+
+    tries = []
+    with Pool(workers=1, preload=PRELOAD) as pool:
+        for row_seconds in (90.0, 0.01):
+            effort = Effort(first_seconds=0.5, limit_seconds=5.0, row_seconds=row_seconds)
+            facts = Verifier(pool, effort).verify(slow, SEED)
+            tries.append(sum(timing.name == "candidate" for timing in facts.timings))
+    assert tries[0] > tries[1] == 1
+
+
 def test_verify_file_prints_one_json_object(tmp_path):
     answer = tmp_path / "answer.py"
     answer.write_text(question("Swish", "wrong").code, encoding="utf-8")

@@ -38,7 +38,7 @@ from kernelsift.kernels.sizing import (
     rewritten,
 )
 
-VERIFIER_VERSION = "1"
+VERIFIER_VERSION = "2"
 """Raised when the same candidate may give other facts."""
 PRELOAD = (
     "torch",
@@ -82,6 +82,8 @@ class Effort:
     """Processor time after which a first call is given up and tried at smaller sizes."""
     limit_seconds: float = 60.0
     """Processor time after which a child is ended; of wall clock, four times as much."""
+    row_seconds: float = 90.0
+    """Processor time of all children after which nothing else is tried with this candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,11 @@ class _Case:
     summary: StaticSummary
     secret: int
     timings: list[Timing]
+    children: list[ChildResult]
+
+    def spent(self) -> float:
+        """Processor seconds of all its children so far."""
+        return sum(child.cpu_seconds for child in self.children)
 
 
 class Verifier:
@@ -116,9 +123,9 @@ class Verifier:
         if not static.parsed:
             return found
         secret = secrets.randbits(63) if seed is None else seed
-        case = _Case(question, static, summary, secret, timings)
+        case = _Case(question, static, summary, secret, timings, [])
         slow: Sizes | None = None
-        for sizes in self._sizes(question, timings):
+        for sizes in self._sizes(case):
             if sizes.problem is not None:
                 found = self._facts(summary, sizes.problem, timings)
                 break
@@ -127,7 +134,9 @@ class Verifier:
                 slow = None
                 break
             slow = slow if slow is not None and sizes.unpinned else sizes
-        if slow is not None:
+            if case.spent() > self._effort.row_seconds:
+                break
+        if slow is not None and case.spent() <= self._effort.row_seconds:
             found = self._attempt(case, slow, 0.0)
         if found.reference.scaled and _differs(found):
             found = found.model_copy(update={"own_sizes": self._own_sizes(case)})
@@ -137,15 +146,13 @@ class Verifier:
         """Run reference and candidate at the sizes given; `patience` is for the first call."""
         summary, timings = case.summary, case.timings
         small = rewritten(case.question, sizes.changes)
-        reference = _timed(
-            "reference", timings, lambda: self._reference(small, case.static, case.secret)
-        )
+        reference = _timed("reference", timings, lambda: self._reference(small, case))
         state = reference_run(reference, sizes)
         if state.status not in {"ok", "degenerate"}:
             return self._facts(summary, state, timings, gate=reference.gate)
         nonce = secrets.token_hex(16)
         payload = self._payload(small, reference, nonce, (case.secret, patience))
-        child = _timed("candidate", timings, lambda: self._run(_CANDIDATE_JOB, payload))
+        child = _timed("candidate", timings, lambda: self._run(case, payload))
         result = read.read_candidate(child.frames, nonce)
         budget = self._effort.candidate_seconds
         found = self._facts(summary, state, timings, gate=reference.gate)
@@ -181,7 +188,7 @@ class Verifier:
     def _own_sizes(self, case: _Case) -> Comparison | None:
         """Ask once as most harnesses do, if the machine can bear it; None where it cannot."""
         question = case.question
-        original = (self._scale(question, pinned_sizes(question), 1.0).scaled or {}).get("original")
+        original = (self._scale(case, pinned_sizes(question), 1.0).scaled or {}).get("original")
         if not original or original["flops"] > _OWN_FLOPS or original["numel_in"] > _OWN_NUMEL:
             return None
         if original["numel_out"] > _OWN_NUMEL:
@@ -190,20 +197,20 @@ class Verifier:
         reference = _timed(
             "own sizes, reference",
             case.timings,
-            lambda: self._ask(request, self._effort.limit_seconds),
+            lambda: self._ask(case, request, self._effort.limit_seconds),
         )
         if not reference.cases:
             return None
         nonce = secrets.token_hex(16)
         payload = self._payload(question, reference, nonce, (case.secret, 0.0))
-        child = _timed("own sizes", case.timings, lambda: self._run(_CANDIDATE_JOB, payload))
+        child = _timed("own sizes", case.timings, lambda: self._run(case, payload))
         result = read.read_candidate(child.frames, nonce)
         found = read.comparisons(result, reference, tf32=read.uses_tf32(result))
         return found[0] if found else None
 
-    def _sizes(self, question: Question, timings: list[Timing]) -> Iterator[Sizes]:
+    def _sizes(self, case: _Case) -> Iterator[Sizes]:
         """Sizes to try: the usual ones; larger where only such are valid, smaller where slow."""
-        pinned = pinned_sizes(question)
+        pinned = pinned_sizes(case.question)
         seen: set[tuple[Change, ...]] = set()
         problem: ReferenceRun | None = None
         for factor, free in _LEVELS:
@@ -215,8 +222,8 @@ class Verifier:
                 continue
             pins = () if free else pinned
             began = time.monotonic()
-            scale = self._scale(question, pins, factor)
-            timings.append(_timing("scale", began))
+            scale = self._scale(case, pins, factor)
+            case.timings.append(_timing("scale", began))
             changes, refused = changes_of(scale)
             if refused is not None:
                 problem = problem or refused
@@ -226,8 +233,9 @@ class Verifier:
         if not seen:
             yield Sizes(problem=problem)
 
-    def _scale(self, question: Question, pinned: tuple[str, ...], factor: float) -> ReferenceResult:
+    def _scale(self, case: _Case, pinned: tuple[str, ...], factor: float) -> ReferenceResult:
         """How to make the problem small; asked once per reference, pinned sizes and factor."""
+        question = case.question
         key = (question.reference, question.class_name, pinned, factor)
         known = self._scaled.get(key)
         if known is None:
@@ -237,31 +245,34 @@ class Verifier:
                 "factor": factor,
                 **_parts(question, 0),
             }
-            known = self._ask(request, _SCALE_SECONDS)
+            known = self._ask(case, request, _SCALE_SECONDS)
             self._scaled[key] = known
         return known
 
-    def _reference(self, question: Question, static: StaticFacts, seed: int) -> ReferenceResult:
+    def _reference(self, question: Question, case: _Case) -> ReferenceResult:
         request = {
             "mode": "cases",
-            **_parts(question, seed),
-            "literals": list(static.shape_literals[:8]),
+            **_parts(question, case.secret),
+            "literals": list(case.static.shape_literals[:8]),
             "blocks": [],
             "budget_seconds": self._effort.budget_seconds,
         }
-        return self._ask(request, self._effort.limit_seconds)
+        return self._ask(case, request, self._effort.limit_seconds)
 
-    def _ask(self, request: dict[str, Any], seconds: float) -> ReferenceResult:
+    def _ask(self, case: _Case, request: dict[str, Any], seconds: float) -> ReferenceResult:
         nonce = secrets.token_hex(16)
         payload = wire.encode({"nonce": nonce, **request})
         child = self._pool.run(_REFERENCE_JOB, payload, _limits(seconds))
+        case.children.append(child)
         result = read_reference(child.frames, nonce)
         if not result.complete:
             result.problems.append(f"{child.status}: {child.reason or child.output[-200:]}")
         return result
 
-    def _run(self, job: str, payload: bytes) -> ChildResult:
-        return self._pool.run(job, payload, _limits(self._effort.limit_seconds))
+    def _run(self, case: _Case, payload: bytes) -> ChildResult:
+        child = self._pool.run(_CANDIDATE_JOB, payload, _limits(self._effort.limit_seconds))
+        case.children.append(child)
+        return child
 
     def _facts(
         self, static: StaticSummary, reference: ReferenceRun, timings: list[Timing], **more: Any
