@@ -104,6 +104,74 @@ def test_a_row_whose_time_is_spent_is_not_tried_again():
     assert tries[0] > tries[1] == 1
 
 
+LARGE = """
+import torch
+from torch import nn
+
+batch, width = 512, 4096
+
+
+class Doubled(nn.Module):
+    def forward(self, x):
+        return x.reshape(-1) * 2 + 1
+
+
+def get_inputs():
+    return [torch.randn(batch, width)]
+
+
+def get_init_inputs():
+    return []
+"""
+FIXED = """
+import torch
+import triton
+import triton.language as tl
+from torch import nn
+
+
+@triton.jit
+def doubled(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + at, mask=at < n)
+    tl.store(y_ptr + at, x * 2 + 1, mask=at < n)
+
+
+class DoubledNew(nn.Module):
+    def forward(self, x):
+        #CHECK
+        y = torch.empty(2**21, device=x.device)
+        doubled[(triton.cdiv(x.numel(), 4096),)](x, y, x.numel(), BLOCK=4096)
+        return y
+"""
+
+
+@pytest.mark.parametrize("check", ["pass", "assert x.numel() == 2**21"])
+def test_a_kernel_for_one_size_is_right_at_that_size_and_has_a_bug(verifier, check):
+    code = FIXED.replace("#CHECK", check)
+    facts = verifier.verify(Question(LARGE, code, "Doubled"), SEED)
+    verdict = decide(facts)
+    assert facts.reference.scaled
+    assert verdict.outcome == "correct", verdict
+    assert ("K25", "bug") in {(f.id, f.severity) for f in verdict.findings}
+    assert not verdict.keep
+
+
+def test_a_kernel_that_is_the_identity_on_its_own_inputs_is_no_copy(verifier):
+    reference = (MODULES / "Swish" / "reference.py").read_text(encoding="utf-8")
+    reference = reference.replace("torch.randn", "torch.rand").replace(
+        "x * torch.sigmoid(x)", "torch.relu(x)"
+    )
+    assert "torch.rand(" in reference
+    assert "torch.relu(x)" in reference
+    code = question("Swish", "fused").code.replace(
+        "x * tl.sigmoid(x), mask", "tl.maximum(x, 0.0), mask"
+    )
+    assert "tl.maximum" in code
+    verdict = decide(verifier.verify(Question(reference, code, "Swish"), SEED))
+    assert (verdict.work, verdict.keep) == ("full_triton", True), verdict
+
+
 def test_verify_file_prints_one_json_object(tmp_path):
     answer = tmp_path / "answer.py"
     answer.write_text(question("Swish", "wrong").code, encoding="utf-8")

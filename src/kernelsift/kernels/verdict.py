@@ -91,7 +91,7 @@ _RUN: dict[RunStatus, tuple[Outcome, Unverifiable | None]] = {
 _WRONG = frozenset({"differs", "structure", "nonfinite"})
 _TELLING = 20
 """Elements that would be wrong among those compared."""
-_AS_SHIPPED = "right within 1e-2 at its own sizes, inputs and weights; wrong at others"
+_AS_SHIPPED = "right within 1e-2 at its own sizes, inputs and weights, not at others"
 _UNSURE = frozenset({"by-shape", "by-order", "partial"})
 _ANY_SIZE = (
     "AttributeError",
@@ -198,7 +198,7 @@ def _right_as_shipped(facts: VerifyFacts) -> bool:
         return False
     shares = [c.wrong_share for c in facts.comparisons if c.status in _WRONG and c.wrong_share]
     # had they been wrong there too, would those that were compared have shown it?
-    telling = own.sampled is None or min(shares, default=0.0) * own.elements >= _TELLING
+    telling = own.sampled is None or min(shares, default=1.0) * own.elements >= _TELLING
     return own.loose_ratio <= 1 and telling
 
 
@@ -220,13 +220,7 @@ def _failed(facts: VerifyFacts, decisive: list[Comparison]) -> _Judged | None:
         return "unverifiable", "interpreter", (f"the interpreter cannot run it: {why}",)
     raised = next((c for c in decisive if c.status == "error"), None)
     if facts.run.status == "done" and raised:
-        why = f"{raised.case}: {raised.why}"
-        told = why.partition(": ")[2].startswith(_ANY_SIZE)
-        if facts.reference.unpinned and not told:
-            return "unverifiable", "size", (why,)
-        if _guessed(facts) and not told:
-            return "unverifiable", "entry", (f"arguments by their order only; {why}",)
-        return "crash", None, (why,)
+        return _raised(facts, raised)
     if facts.run.status in _RUN:
         outcome, reason = _RUN[facts.run.status]
         if facts.device == "cuda" and facts.run.status == "timeout-kernel":
@@ -238,6 +232,19 @@ def _failed(facts: VerifyFacts, decisive: list[Comparison]) -> _Judged | None:
     if any(c.status == "missing" for c in decisive):
         return "crash", None, ("an answer is missing",)
     return None
+
+
+def _raised(facts: VerifyFacts, case: Comparison) -> _Judged:
+    """It raised: a crash, unless sizes or arguments that are not its own may be to blame."""
+    why = f"{case.case}: {case.why}"
+    if _right_as_shipped(facts):
+        return "correct", None, (f"{_AS_SHIPPED}; {why}",)
+    if not case.why.startswith(_ANY_SIZE):
+        if facts.reference.unpinned:
+            return "unverifiable", "size", (why,)
+        if _guessed(facts):
+            return "unverifiable", "entry", (f"arguments by their order only; {why}",)
+    return "crash", None, (why,)
 
 
 def _work(facts: VerifyFacts, policy: Policy) -> Work:

@@ -42,9 +42,10 @@ def dynamic_findings(
     yield from _comparisons(facts, decisive)
     yield from _hidden(facts)
     if facts.own_sizes is not None:
-        wrong = [c for c in facts.comparisons if c.group in decisive and c.status in _WRONG]
+        failed = {*_WRONG, "structure", "error"}
+        wrong = [c for c in facts.comparisons if c.group in decisive and c.status in failed]
         if wrong:
-            text = f"at {facts.reference.scaled_from}: wrong answer in {_names(wrong)}"
+            text = f"at {facts.reference.scaled_from}: wrong or no answer in {_names(wrong)}"
             yield _finding("K25", "bug", text)
     if facts.provenance is not None:
         yield from _provenance(facts.provenance, work)

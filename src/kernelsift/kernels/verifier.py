@@ -37,7 +37,6 @@ from kernelsift.kernels.sizing import (
     reference_run,
     rewritten,
 )
-
 VERIFIER_VERSION = "2"
 """Raised when the same candidate may give other facts."""
 PRELOAD = (
@@ -68,6 +67,13 @@ _WALL_FACTOR = 4.0
 _OWN_FLOPS = 60e9
 _OWN_NUMEL = 30_000_000
 """Problems larger than this are not run at their own sizes."""
+_BY_SIZE = (
+    "AssertionError",
+    "RuntimeError",
+    "IndexError",
+    "ValueError: Cannot make_shape_compatible",
+)
+"""What a program raises that was written for other sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,7 @@ class Verifier:
                 break
         if slow is not None and case.spent() <= self._effort.row_seconds:
             found = self._attempt(case, slow, 0.0)
-        if found.reference.scaled and _differs(found):
+        if found.reference.scaled and _may_be_right(found):
             found = found.model_copy(update={"own_sizes": self._own_sizes(case)})
         return found.model_copy(update={"timings": tuple(timings)})
 
@@ -318,9 +324,12 @@ def _too_slow(facts: VerifyFacts) -> bool:
     return facts.run.status == "timeout-kernel" or facts.reference.status == "budget"
 
 
-def _differs(facts: VerifyFacts) -> bool:
-    """Whether some answer was wrong, not only inexact."""
-    return any(c.status in {"differs", "nonfinite"} for c in facts.comparisons)
+def _may_be_right(facts: VerifyFacts) -> bool:
+    """Whether some answer was wrong, not only inexact, in a way that the sizes may explain."""
+    raised = [c.why for c in facts.comparisons if c.status == "error"]
+    if facts.run.status == "done" and any(why.startswith(_BY_SIZE) for why in raised):
+        return True
+    return any(c.status in {"differs", "nonfinite", "structure"} for c in facts.comparisons)
 
 
 def _agrees(facts: VerifyFacts) -> bool:

@@ -1,6 +1,6 @@
 """Read in the parent what a candidate's child has sent, and compare. Nothing in it is believed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,13 +157,24 @@ def provenance(
     return ProvenanceFacts(
         launches=int(facts.get("launch_count") or 0),
         kernels=tuple(dict.fromkeys(str(one["kernel"]) for one in launches)),
-        copy_only=tuple(dict.fromkeys(map(str, facts.get("copy_only") or []))),
+        copy_only=_copy_only(result, facts),
         coverage=min(shares) if shares and not sample else None,
         ablation_noop=_ablation(result.steps.get("noop"), case, tf32=tf32),
         ablation_raise=_ablation(result.steps.get("raise"), case, tf32=tf32),
         torch_ops=ops,
         torch_share=_torch_share(ops, facts.get("work") or {}, sample),
     )
+
+
+def _copy_only(result: CandidateResult, nominal: Mapping[str, Any]) -> tuple[str, ...]:
+    """Kernels that only copied in every answer: ReLU of positive numbers copies them too."""
+    found = dict.fromkeys(map(str, nominal.get("copy_only") or []))
+    for frame in result.outputs.values():
+        facts = frame.get("facts") or {}
+        launched = {str(one["kernel"]) for one in facts.get("launches") or []}
+        computed = launched - set(map(str, facts.get("copy_only") or []))
+        found = {name: None for name in found if name not in computed}
+    return tuple(found)
 
 
 def sanitizer(
