@@ -18,7 +18,7 @@ LAYERS = (
     {"endpoint", "samples"},
     {"records"},
     {"run"},
-    {"engine", "journal", "explain"},
+    {"engine", "journal", "explain", "decision_words"},
     {"stages", "session"},
     {"measuring", "manifest"},
     {"pipeline", "doctor", "verifying", "verification", "gating"},

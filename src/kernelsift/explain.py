@@ -1,14 +1,13 @@
 """why: the path of one row, in plain words, with its evidence."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kernelsift import decision_words as words
 from kernelsift.errors import DataError
-from kernelsift.model import Decision, Entry, Fact, Failure, Judgement, Verification
+from kernelsift.model import Decision, Entry, Fact, Failure
 from kernelsift.run import STAGES, Run
-
-if TYPE_CHECKING:
-    from kernelsift.kernels.facts import Comparison
 
 _SHOWN = 8
 _DIGITS = 9
@@ -49,13 +48,9 @@ class Explanation:
             f"  from {entry.origin} (row {entry.row:,})",
         ]
         made = {decision.stage: decision for decision in self.decisions}
+        measured = {"verify": self.verified, "judge": self.fact}
         for stage in STAGES:
-            if stage == "verify":
-                out += _verify_words(made.get(stage), self.verified)
-            elif stage == "judge":
-                out += [_judge_words(self.fact)] if self.fact else []
-            elif stage in made:
-                out.append("  " + _decision_words(made[stage]))
+            out += [f"  {line}" for line in _stage_lines(stage, made.get(stage), measured)]
         return [*out, f"  so it is {self.state}"]
 
 
@@ -97,73 +92,16 @@ def find(run: Run, row: str) -> Entry:
     return found[0]
 
 
-def _decision_words(decision: Decision) -> str:
-    evidence = decision.evidence
-    match decision.reason:
-        case "low-reward":
-            return (
-                f"filter dropped it: reward {evidence['reward']:g} is not above "
-                f"{evidence['min_reward']:g}"
-            )
-        case "reward":
-            return (
-                f"filter kept it: reward {evidence['reward']:g} is above {evidence['min_reward']:g}"
-            )
-        case "best-of-module":
-            return (
-                f"dedup kept it: the best of {evidence['of']} rows of {evidence['module']}, "
-                f"score {evidence['score']:g}"
-            )
-        case "not-best-of-module":
-            return (
-                f"dedup dropped it: score {evidence['score']:g}; {evidence['best']} of the same "
-                f"module {evidence['module']} has {evidence['best_score']:g}"
-            )
-    verb = "kept" if decision.keep else "dropped"
-    return f"{decision.stage} {verb} it: {decision.reason} {dict(evidence)}"
-
-
-def _verify_words(decision: Decision | None, fact: Fact | None) -> list[str]:
-    """What verify decided and why, the first wrong elements, and every finding with its line."""
-    if decision is None:
-        if fact is not None and isinstance(fact.body, Failure):
-            return [f"  verify failed on it ({fact.body.failure}): {fact.body.why}"]
+def _stage_lines(
+    stage: str, decision: Decision | None, measured: Mapping[str, Fact | None]
+) -> list[str]:
+    """What one stage decided or measured; nothing when it has not come to this row."""
+    fact = measured.get(stage)
+    if decision is not None:
+        more = words.details(decision, fact)
+        return [words.sentence(decision), *(f"  {line}" for line in more)]
+    if fact is None:
         return []
-    from kernelsift.kernels import verdict_words as words
-    from kernelsift.kernels.facts import Finding
-
-    seen = decision.evidence
-    what = words.headline(seen["outcome"], seen.get("unverifiable"), seen["work"])
-    if decision.failure:
-        verb = f"could not tell ({decision.failure})"
-    else:
-        verb = "kept it" if decision.keep else f"dropped it ({decision.reason})"
-    out = [f"  verify {verb}: {what}", *(f"    {why}" for why in seen["why"])]
-    out += [f"    {text}" for text in words.failing_cases(_comparisons(fact))]
-    out += [f"    {words.finding_line(Finding(**finding))}" for finding in seen["findings"]]
-    return out
-
-
-def _comparisons(fact: Fact | None) -> "tuple[Comparison, ...]":
-    """The cases of a verification; none where another kernelsift has stored them."""
-    from pydantic import ValidationError
-
-    from kernelsift.kernels.facts import VerifyFacts
-
-    if fact is None or not isinstance(fact.body, Verification):
-        return ()
-    try:
-        return VerifyFacts.model_validate(fact.body.facts).comparisons
-    except ValidationError:
-        return ()
-
-
-def _judge_words(fact: Fact) -> str:
-    body = fact.body
-    if isinstance(body, Failure):
-        return f"  judge failed on it ({body.failure}): {body.why}"
-    assert isinstance(body, Judgement)
-    return (
-        f"  judge {body.judge} ({body.prompt_version}) rated difficulty {body.difficulty:g}, style "
-        f"{body.style:g}: {' '.join(body.raw.split())[:200]}"
-    )
+    if isinstance(fact.body, Failure):
+        return [words.failed(stage, fact.body)]
+    return [words.judged(fact)] if stage == "judge" else []

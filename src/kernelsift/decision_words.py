@@ -1,0 +1,118 @@
+"""What one stage said of one row, in plain words: shared by `why` and `diff`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from kernelsift.model import Decision, Fact, Failure, Judgement, Verification
+
+if TYPE_CHECKING:
+    from kernelsift.kernels.facts import Comparison
+
+_LONGEST = 200
+"""Characters of a judge's words that are shown."""
+
+
+def sentence(decision: Decision) -> str:
+    """One line: which stage kept or dropped the row, and on what evidence."""
+    if decision.stage == "verify":
+        return _verify_sentence(decision)
+    known = _known(decision.reason, decision.evidence)
+    if known is not None:
+        return known
+    verb = "kept" if decision.keep else "dropped"
+    return f"{decision.stage} {verb} it: {decision.reason}{_listed(decision.evidence)}"
+
+
+def details(decision: Decision, fact: Fact | None) -> list[str]:
+    """What stands below the sentence: for verify its reasons, first wrong elements, findings."""
+    if decision.stage != "verify":
+        return []
+    from kernelsift.kernels import verdict_words as words
+    from kernelsift.kernels.facts import Finding
+
+    seen = decision.evidence
+    out = list(seen["why"])
+    out += words.failing_cases(_comparisons(fact))
+    return out + [words.finding_line(Finding(**finding)) for finding in seen["findings"]]
+
+
+def failed(stage: str, failure: Failure) -> str:
+    """One line for a measurement that could not be made."""
+    return f"{stage} failed on it ({failure.failure}): {failure.why}"
+
+
+def judged(fact: Fact) -> str:
+    """One line for what the judge said, or why it could not."""
+    body = fact.body
+    if isinstance(body, Failure):
+        return failed("judge", body)
+    assert isinstance(body, Judgement)
+    return (
+        f"judge {body.judge} ({body.prompt_version}) rated difficulty {body.difficulty:g}, style "
+        f"{body.style:g}: {' '.join(body.raw.split())[:_LONGEST]}"
+    )
+
+
+def _known(reason: str, evidence: Mapping[str, Any]) -> str | None:
+    """The sentence of a reason that has words of its own."""
+    match reason:
+        case "low-reward":
+            return (
+                f"filter dropped it: reward {evidence['reward']:g} is not above "
+                f"{evidence['min_reward']:g}"
+            )
+        case "reward":
+            return (
+                f"filter kept it: reward {evidence['reward']:g} is above {evidence['min_reward']:g}"
+            )
+        case "best-of-module":
+            return (
+                f"dedup kept it: the best of {evidence['of']} rows of {evidence['module']}, "
+                f"score {evidence['score']:g}"
+            )
+        case "not-best-of-module":
+            return (
+                f"dedup dropped it: score {evidence['score']:g}; {evidence['best']} of the same "
+                f"module {evidence['module']} has {evidence['best_score']:g}"
+            )
+    return None
+
+
+def _listed(evidence: Mapping[str, Any]) -> str:
+    """Evidence that has no words of its own: name and value of each."""
+    text = ", ".join(f"{name.replace('_', ' ')} {_value(v)}" for name, v in evidence.items())
+    return f" ({text})" if text else ""
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k} {_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return str(value)
+
+
+def _verify_sentence(decision: Decision) -> str:
+    from kernelsift.kernels import verdict_words as words
+
+    seen = decision.evidence
+    what = words.headline(seen["outcome"], seen.get("unverifiable"), seen["work"])
+    if decision.failure:
+        return f"verify could not tell ({decision.failure}): {what}"
+    return f"verify {'kept it' if decision.keep else f'dropped it ({decision.reason})'}: {what}"
+
+
+def _comparisons(fact: Fact | None) -> "tuple[Comparison, ...]":
+    """The cases of a verification; none where another kernelsift has stored them."""
+    from pydantic import ValidationError
+
+    from kernelsift.kernels.facts import VerifyFacts
+
+    if fact is None or not isinstance(fact.body, Verification):
+        return ()
+    try:
+        return VerifyFacts.model_validate(fact.body.facts).comparisons
+    except ValidationError:
+        return ()
