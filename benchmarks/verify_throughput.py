@@ -3,9 +3,10 @@
     python benchmarks/verify_throughput.py --kernels 40
     python benchmarks/verify_throughput.py --soak 10000     # does anything leak?
 
-The fresh process does far less: five trials at 1e-2. Ours runs all cases, behaviour, provenance and
-sanitizers, and (last lines) compiles every launch for two targets. Processor time counts children;
-both run one at a time.
+The fresh process does five trials at 1e-2 and nothing else. The second line is our pool of children
+with just those trials; the others run all cases, behaviour, provenance and sanitizers, and
+compile every launch for two targets. Processor time counts children. All run one at a time, but the
+last lines, which show what more workers bring.
 """
 
 import argparse
@@ -19,12 +20,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from machine import environment, say
 
+from kernelsift.kernels import wire
 from kernelsift.kernels.compiling.compiler import open_compiler
 from kernelsift.kernels.compiling.targets import parse_targets
+from kernelsift.kernels.isolation.limits import Limits
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.verifier import PRELOAD, Verifier
@@ -82,11 +86,32 @@ def fresh(question: Question) -> None:
         subprocess.run(command, check=False, capture_output=True, env=environment())
 
 
+def same_trials(todo: list[Question]) -> tuple[float, list[float]]:
+    """The five trials of the fresh process in children of our pool."""
+    with Pool(workers=1, preload=PRELOAD, import_paths=[HARNESS.parent]) as pool:
+        return timed_in_pool(lambda q: _trials(pool, q), pool, todo)
+
+
+def _trials(pool: Pool, question: Question) -> None:
+    payload = wire.encode({"reference": question.reference, "answer": question.code})
+    pool.run("fresh_harness:job", payload, Limits(wall_seconds=240, cpu_seconds=60))
+
+
+def with_workers(workers: int, todo: list[Question]) -> tuple[float, list[float]]:
+    """All of stages 0-2 with several workers; processor time is the mean."""
+    with Pool(workers=workers, preload=PRELOAD) as pool, ThreadPoolExecutor(workers) as threads:
+        verifier, pid = Verifier(pool), pool.server_pid()
+        began, before = time.monotonic(), spent() + server_seconds(pid)
+        list(threads.map(verifier.verify, todo))
+        used = spent() + server_seconds(pid) - before
+        return time.monotonic() - began, [used / len(todo)] * len(todo)
+
+
 def compared(count: int) -> None:
     """Print the table."""
     todo = questions(count)
     wall, each = timed(fresh, todo)
-    rows = [("fresh process, 5 trials", wall, each)]
+    rows = [("fresh process, 5 trials", wall, each), ("our pool, 5 trials", *same_trials(todo))]
     with (
         open_compiler(parse_targets("sm_80,sm_90"), 1, "auto") as compiler,
         Pool(workers=1, preload=PRELOAD) as pool,
@@ -96,7 +121,11 @@ def compared(count: int) -> None:
             ("kernelsift, stages 0-3, cold", Verifier(pool, compiler=compiler)),
             ("kernelsift, stages 0-3, warm", Verifier(pool, compiler=compiler)),
         ):
-            rows.append((name, *timed_in_pool(verifier, pool, todo)))
+            rows.append((name, *timed_in_pool(verifier.verify, pool, todo)))
+    cores = len(os.sched_getaffinity(0))
+    for workers in (n for n in (2, 4, 8, 16) if n <= cores):
+        name = f"kernelsift, stages 0-2, {workers} workers"
+        rows.append((name, *with_workers(workers, todo)))
     say(f"\n{len(todo)} kernels of the bundled sample, one at a time\n")
     say("| | kernels/minute | times the fresh process | median CPU s | mean CPU s |")
     say("|---|---|---|---|---|")
@@ -107,13 +136,13 @@ def compared(count: int) -> None:
 
 
 def timed_in_pool(
-    verifier: Verifier, pool: Pool, todo: list[Question]
+    work: Callable[[Question], object], pool: Pool, todo: list[Question]
 ) -> tuple[float, list[float]]:
     """As `timed`; processor time is that of the pool's fork server and ours."""
     each, began, pid = [], time.monotonic(), pool.server_pid()
     for question in todo:
         before = spent() + server_seconds(pid)
-        verifier.verify(question)
+        work(question)
         each.append(spent() + server_seconds(pid) - before)
     return time.monotonic() - began, each
 
