@@ -183,6 +183,24 @@ def test_verify_file_prints_one_json_object(tmp_path):
     assert {"id", "severity", "line", "evidence"} <= found["findings"][0].keys()
 
 
+def test_a_verdict_tells_the_health_of_its_reference(verifier):
+    reference = decide(verifier.verify(question("Swish", "fused"), SEED)).reference
+    assert reference is not None
+    assert (reference.stochastic, reference.stateful, reference.degenerate) == (False, False, ())
+    assert reference.launch_bound
+    assert reference.informative > 0.5
+
+
+@pytest.mark.parametrize("module", ["Swish", "LinearReLU"])
+def test_verify_file_takes_markers_off_a_completion_of_bare_code(module):
+    folder = MODULES / module
+    assert "BEGIN_PYTHON" in (folder / "fused.md").read_text(encoding="utf-8")
+    given = ["verify-file", str(folder / "reference.py"), str(folder / "fused.md")]
+    done = CliRunner().invoke(cli, given)
+    assert done.stdout.startswith("correct, "), done.output
+    assert "the reference: " in done.stdout
+
+
 def test_verify_file_reads_a_completion_and_says_which_elements_differ():
     folder = MODULES / "Swish"
     done = CliRunner().invoke(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kernelsift.config import Verify
 from kernelsift.errors import DataError
-from kernelsift.source import extract, module_class_name, parse
+from kernelsift.source import extract, module_class_name
 
 if TYPE_CHECKING:
     from kernelsift.kernels.facts import VerifyFacts
@@ -49,6 +49,7 @@ class Checked:
         from kernelsift.kernels import verdict_words as words
         from kernelsift.kernels.gpu.gpu_words import gpu_lines
         from kernelsift.kernels.verdict_compiled import compiled_lines
+        from kernelsift.kernels.verdict_health import health_line
 
         verdict, facts = self.verdict, self.facts
         out = [words.headline(verdict.outcome, verdict.unverifiable, verdict.work)]
@@ -59,6 +60,8 @@ class Checked:
         out += [f"  {words.finding_line(finding)}" for finding in verdict.findings]
         out += compiled_lines(facts.compiled)
         out += gpu_lines(facts.gpu)
+        if told := health_line(verdict.reference):
+            out.append(told)
         if facts.reference.scaled:
             out.append(f"sizes made smaller for the interpreter: {facts.reference.scaled_from}")
         seconds = sum(timing.seconds for timing in facts.timings)
@@ -147,7 +150,7 @@ def verify_file(
     from kernelsift.kernels.verdict import decide
 
     module, text = _read(reference), _read(answer)
-    code = text if answer.suffix == ".py" or parse(text) is not None else extract(text).code
+    code = text if answer.suffix == ".py" else extract(text).code
     if not code:
         raise DataError(f"{answer} holds no program")
     question = Question(module, code, class_name or module_class_name(module))

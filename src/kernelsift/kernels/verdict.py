@@ -18,6 +18,7 @@ from kernelsift.kernels.facts import (
 )
 from kernelsift.kernels.verdict_compiled import reason, refused
 from kernelsift.kernels.verdict_findings import dynamic_findings, merged
+from kernelsift.kernels.verdict_health import Health, health
 from kernelsift.model import Frozen
 
 Outcome = Literal["correct", "wrong", "crash", "timeout", "compile_error", "unverifiable"]
@@ -71,6 +72,8 @@ class Verdict(Frozen):
     passes_loose: bool | None = None
     """Own inputs and weights pass 1e-2 at the module's own sizes, what most harnesses ask; None
     where that is not known. At smaller sizes the error is scaled up with the length of its sums."""
+    reference: Health | None = None
+    """Of the module itself; None where it did not run."""
 
 
 _Judged = tuple[Outcome, Unverifiable | None, tuple[str, ...]]
@@ -120,6 +123,7 @@ def decide(facts: VerifyFacts, policy: Policy | None = None) -> Verdict:
         keep=not dropped,
         dropped_by=dropped,
         passes_loose=_passes_loose(facts),
+        reference=health(facts.gate),
     )
 
 

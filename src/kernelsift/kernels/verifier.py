@@ -37,6 +37,7 @@ from kernelsift.kernels.sizing import (
     reference_run,
     rewritten,
 )
+
 VERIFIER_VERSION = "2"
 """Raised when the same candidate may give other facts."""
 PRELOAD = (

@@ -194,9 +194,11 @@ def _against(verdict: Verdict) -> list[str]:
 
 def _evidence(verdict: Verdict) -> dict[str, Any]:
     unverifiable = {"unverifiable": verdict.unverifiable} if verdict.unverifiable else {}
+    known = verdict.reference.model_dump(mode="json") if verdict.reference else None
     return {
         "outcome": verdict.outcome,
         **unverifiable,
+        **({"reference": known} if known else {}),
         "work": verdict.work,
         "why": [reason[:300] for reason in verdict.reasons[:_REASONS]],
         "findings": [f.model_dump(mode="json") for f in verdict.findings],
