@@ -24,6 +24,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from kernelsift.thinking import without_thinking
+
 EXTRACTOR_VERSION = 1
 """Changes whenever the same text may give another program."""
 
@@ -38,7 +40,6 @@ _PROGRAM_LINE = re.compile(
     re.MULTILINE,
 )
 _BARE_START = re.compile(r"\s*[#\"'@A-Za-z_]")
-_THINK = re.compile(r"<(/?)think>")
 _MARK_END = re.compile(r"\A[*:>\]`]+[ \t]*(?=\n)")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^\n`]*)$", re.MULTILINE)
 _LABEL = re.compile(r"(?:python|py|triton)[\d.]*\b", re.IGNORECASE)
@@ -62,7 +63,7 @@ class _Fence(NamedTuple):
 
 def extract(text: str) -> Extracted:
     """Return the program in a completion. Never raises; linear time in the length of the text."""
-    text = _answer_part(_plain_newlines(text))
+    text = without_thinking(_plain_newlines(text))
     if code := _from_markers(text):
         return Extracted(code, "markers")
     if code := _from_bare(text):
@@ -155,29 +156,6 @@ def _plain_newlines(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.removeprefix("\ufeff")
-
-
-def _answer_part(text: str) -> str:
-    """Cut reasoning away. A tag in quotes or backticks is a mention, not a tag."""
-    if "think>" not in text:
-        return text
-    kept: list[str] = []
-    start, thinking = 0, False
-    for tag in _THINK.finditer(text):
-        quote, end = text[max(0, tag.start() - 1) : tag.start()], tag.end()
-        mention = text.startswith(quote, end) and not text.startswith(quote * 2, end)
-        if mention and quote in {"'", '"', "`"}:
-            continue
-        closes = tag.group(1) == "/"
-        if closes and not thinking:
-            kept.clear()
-        elif not closes and not thinking:
-            kept.append(text[start : tag.start()])
-        thinking = not closes
-        start = tag.end()
-    if not thinking:
-        kept.append(text[start:])
-    return "\n".join(kept)
 
 
 def _tidy(code: str) -> str:
