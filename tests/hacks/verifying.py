@@ -60,8 +60,8 @@ class _Remembering(Verifier):
         super().__init__(pool, effort)
         self.known: dict[str, ReferenceResult] = {}
 
-    def _ask(self, request: dict[str, Any], seconds: float) -> ReferenceResult:
+    def _ask(self, case: Any, request: dict[str, Any], seconds: float) -> ReferenceResult:
         key = json.dumps(request, sort_keys=True)
         if key not in self.known:
-            self.known[key] = super()._ask(request, seconds)
+            self.known[key] = super()._ask(case, request, seconds)
         return self.known[key]
