@@ -239,23 +239,6 @@ def estimate(stage: str, **values: Any) -> None:
 
 
 @click.command()
-@click.argument("row")
-@common()
-def why(row: str, **values: Any) -> None:
-    """Why one row is in or out. ROW is an id (or its beginning), an origin or a row number."""
-    from kernelsift.explain import explain
-    from kernelsift.run import Run
-
-    with Run.open(values["run_path"], read_only=True) as run:
-        found = explain(run, row)
-    if values["as_json"]:
-        console.as_json(found.as_json())
-        return
-    for text in found.lines():
-        console.line(text)
-
-
-@click.command()
 @common()
 def doctor(**values: Any) -> None:
     """What this machine and this folder can do."""

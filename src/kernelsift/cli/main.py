@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import click
 
 from kernelsift.cli import commands, console
+from kernelsift.cli.explain import diff, why
 from kernelsift.cli.gate import gate
 from kernelsift.cli.verify import verify, verify_file
 from kernelsift.errors import KernelsiftError
@@ -45,7 +46,8 @@ for _command in (
     gate,
     commands.status,
     commands.estimate,
-    commands.why,
+    why,
+    diff,
     commands.doctor,
 ):
     cli.add_command(_command)
