@@ -109,6 +109,14 @@ def test_an_honest_kernel_is_correct_and_kept():
         ),
         (
             {
+                "comparisons": (case("unsupported", why="tuple of axes"),),
+                "compiled": (CompileFacts(kernel="k", target="sm_90", status="error", why="axes"),),
+            },
+            "compile_error",
+            None,
+        ),
+        (
+            {
                 "comparisons": (WRONG,),
                 "run": RunFacts(status="done", interpreter_gaps=("bf16 dot",)),
             },

@@ -136,9 +136,12 @@ def _outcome(facts: VerifyFacts, policy: Policy) -> _Judged:
     decisive = _decisive(facts, policy)
     if shown := _shown_wrong(facts, decisive, policy):
         return shown
-    if failed := _failed(facts, decisive):
+    broken = refused(facts.compiled, policy.decisive)
+    unable = facts.run.interpreter_gaps or any(c.status == "unsupported" for c in decisive)
+    failed = None if broken and unable else _failed(facts, decisive)
+    if failed:
         return failed
-    if broken := refused(facts.compiled, policy.decisive):
+    if broken:
         return "compile_error", None, tuple(map(reason, broken))
     agree = f"{len(decisive)} cases agree with the reference"
     sampled = [c.sampled for c in decisive if c.sampled is not None]

@@ -1,6 +1,6 @@
 """Read in the parent what a candidate's child has sent, and compare. Nothing in it is believed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,7 +137,8 @@ def provenance(
     result: CandidateResult, reference: ReferenceResult, *, tf32: bool
 ) -> ProvenanceFacts | None:
     """Who made the nominal answer."""
-    case = next((c for c in reference.cases if c.expected.group == "nominal"), None)
+    nominal = [c for c in reference.cases if c.expected.group == "nominal"]
+    case = nominal[0] if nominal else None
     frame = result.outputs.get(case.name) if case else None
     if case is None or frame is None or "error" in frame:
         return None
@@ -157,7 +158,7 @@ def provenance(
     return ProvenanceFacts(
         launches=int(facts.get("launch_count") or 0),
         kernels=tuple(dict.fromkeys(str(one["kernel"]) for one in launches)),
-        copy_only=_copy_only(result, facts),
+        copy_only=_copy_only(result, [c.name for c in nominal]),
         coverage=min(shares) if shares and not sample else None,
         ablation_noop=_ablation(result.steps.get("noop"), case, tf32=tf32),
         ablation_raise=_ablation(result.steps.get("raise"), case, tf32=tf32),
@@ -166,15 +167,16 @@ def provenance(
     )
 
 
-def _copy_only(result: CandidateResult, nominal: Mapping[str, Any]) -> tuple[str, ...]:
-    """Kernels that only copied in every answer: ReLU of positive numbers copies them too."""
-    found = dict.fromkeys(map(str, nominal.get("copy_only") or []))
-    for frame in result.outputs.values():
-        facts = frame.get("facts") or {}
-        launched = {str(one["kernel"]) for one in facts.get("launches") or []}
-        computed = launched - set(map(str, facts.get("copy_only") or []))
-        found = {name: None for name in found if name not in computed}
-    return tuple(found)
+def _copy_only(result: CandidateResult, nominal: Collection[str]) -> tuple[str, ...]:
+    """Kernels that only copied in each of these cases: ReLU of positive numbers copies them too."""
+    copied: dict[str, None] = {}
+    computed: set[str] = set()
+    for case in nominal:
+        facts = result.outputs.get(case, {}).get("facts") or {}
+        copies = dict.fromkeys(map(str, facts.get("copy_only") or []))
+        copied |= copies
+        computed |= {str(one["kernel"]) for one in facts.get("launches") or []} - copies.keys()
+    return tuple(name for name in copied if name not in computed)
 
 
 def sanitizer(
