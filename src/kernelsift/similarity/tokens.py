@@ -41,28 +41,28 @@ _TRIPLE = (
 )
 _QUOTED = r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'?"""
 """A text that is not closed ends with its line, or with the program."""
+_NAME = r"[A-Za-z_\x80-\U0010ffff][A-Za-z_0-9\x80-\U0010ffff]*+"
 _TOKEN = re.compile(
     rf"""
-    (?:[ \t]*+\n)*+                                # to the line of the next token
+    # docstring: the first thing in the file, or in the line after a colon
+    (?:(?<=:)[ \t]*+(?:\#[^\n]*+)?\n|\A) (?:[ \t\n]++|\#[^\n]*+)*+
+    [rRuU]?(?:{_TRIPLE}|{_QUOTED}) (?=[ \t]*+(?:[\n;\#]|\Z))
+  | [ \t\n]*+
     (?:
-      ^[ \t]*+[rRuU]?(?:{_TRIPLE})[ \t]*+;?[ \t]*+$        # docstring: alone on its lines
-    | [ \t]*+
-      (?:
-        (                                          # the one group: what is a token
-          (?:self)?\.[^\W\d]\w*+                   # attribute
-        | [^\W\d]\w*+(?!["'])                      # name
-        | (?:\d|\.\d)(?:[eE][+-]\d|[\w.])*+        # number
-        | [A-Za-z]{{0,2}}(?:{_TRIPLE}|{_QUOTED})
-        | \*\*=?|//=?|<<=?|>>=?|->|:=|\.\.\.|[-+*/%@&|^=!<>]=?
-        | ,(?!(?:\s++|\#[^\n]*+)*+[)\]}}])
-        | [^\s#(),\\;\w]
-        | \w++
-        )
-      | \#[^\n]*+ | [(),\\;\s]                     # comments and what formatting may change
+      (                                            # the one group: what is a token
+        {_NAME}(?!["'])(?:(?<=\bself)\.{_NAME})?
+      | [-+*/=\[\]:<>%@&|^~!{{}}?$`]
+      | \.{_NAME}
+      | ,(?!(?:[ \t\n]++|\#[^\n]*+)*+[)\]}}])
+      | \.?[0-9](?:[eE][+-][0-9]|[A-Za-z_0-9.])*+
+      | [A-Za-z]{{0,2}}(?:{_TRIPLE}|{_QUOTED})
+      | \.
+      | [A-Za-z_]++
       )
+    | [()] | \#[^\n]*+ | [,\\;\s\x00-\x1f\x7f]      # comments, and what formatting may change
     )
     """,
-    re.VERBOSE | re.MULTILINE | re.DOTALL,
+    re.VERBOSE | re.DOTALL,
 )
 """Possessive throughout: time is linear in the text whatever is in it."""
 _BUILTINS = frozenset({
@@ -213,8 +213,8 @@ def _structural(word: str) -> str:
     if _is_text(word):
         return STRING
     if first == ".":
-        return word if word == "..." or word[1:] in _api_names() else "." + NAME
-    if first.isalpha() or first == "_":
+        return word if word == "." or word[1:] in _api_names() else "." + NAME
+    if first.isalpha() or first == "_" or not first.isascii():
         if "." in word:
             return "self." + NAME
         return word if word in _KEPT else NAME
