@@ -17,6 +17,9 @@ from test_cli import SAMPLE, Done, call, curated, spawn
 from kernelsift.splits import assign
 
 SETS = ("filtered", "unique", "prompts")
+pytestmark = pytest.mark.filterwarnings(  # how huggingface_hub calls its own HTTP library
+    "ignore:Use 'content=<...>' to upload raw:DeprecationWarning"
+)
 
 
 def published(folder: Path, *args: object) -> Path:
@@ -223,6 +226,7 @@ def test_a_side_without_rows_has_no_file_and_no_line_in_the_card(tmp_path: Path)
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    monkeypatch.setattr("time.sleep", lambda _: None)
     with FakeHub() as found:
         at(monkeypatch, found.endpoint)
         yield found
@@ -233,8 +237,16 @@ def at(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr("kernelsift.hub.PAUSES", (0, 0, 0))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)
+
+
+def at_env(hub: FakeHub, folder: Path) -> dict[str, str]:
+    """Where a process of its own uploads to."""
+    home = {"HF_HOME": str(folder / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    return {"HF_ENDPOINT": hub.endpoint, **home}
 
 
 def upload(folder: Path, run: Path, *args: object, token: str = TOKEN) -> Done:
@@ -269,7 +281,7 @@ def test_upload_makes_private_repositories_with_one_commit_each(tmp_path: Path) 
     run = published(tmp_path)
     with FakeHub() as hub:
         args = ("publish", "--upload", "--license", "mit", "--run", run, "--json")
-        env = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf")}
+        env = at_env(hub, tmp_path)
         (tmp_path / ".env").write_text(f"HF_TOKEN={TOKEN}\n", "utf-8")
         done = spawn(tmp_path, *args, **env)
         assert done.code == 0, done.err

@@ -117,8 +117,9 @@ def publish(run: Run, cfg: Publish, secrets: Secrets, command: str, *, upload: b
         counts[target.name] = sum(split.rows for split in splits)
     if hub:
         for target in targets:
-            address = hub.upload(target.folder, target.repo, cfg.private)
-            notes.append(f"{target.name}: {address}")
+            done = hub.upload(target.folder, target.repo, private=cfg.private)
+            same = "" if done.commit else " (nothing has changed there, no commit was made)"
+            notes.append(f"{target.name}: {done.address}{same}")
     else:
         notes.append("dry run: written, not uploaded; --upload sends it")
         if not cfg.license:
