@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,27 @@ def replacing(path: Path) -> Iterator[Path]:
             draft.unlink(missing_ok=True)
     except OSError as e:
         raise write_error(path, e) from e
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty draft folder that takes the place of `folder` when all went well.
+
+    Raises:
+        RunError: the directory cannot be written.
+    """
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.replace(folder)
+        _sync(folder.parent)
+    except OSError as e:
+        raise write_error(folder, e) from e
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -71,7 +71,7 @@ def correlation_figure(rows: Iterable[Scored], analysis: Analysis) -> Figure:
 
     known = _matching(rows, analysis)
     window = reward_window(known)
-    with _style():
+    with styled():
         figure = Figure(figsize=(16, 10), dpi=DPI, layout="constrained")
         axes = figure.subplots(2, 3)
         for axis, (a, b) in zip(axes[0], PAIRS, strict=True):
@@ -92,7 +92,7 @@ def joint_figure(rows: Iterable[Scored], analysis: Analysis) -> Figure:
     from matplotlib.figure import Figure
 
     known = _matching(rows, analysis)
-    with _style():
+    with styled():
         figure = Figure(figsize=(9.5, 9), dpi=DPI, layout="constrained")
         if known:
             axes = figure.subplots(
@@ -128,13 +128,13 @@ def render(figure: Figure, kind: str) -> bytes:
     if kind not in METADATA:
         raise DataError(f"cannot draw a {kind!r} file; choose png or svg")
     buffer = io.BytesIO()
-    with _style():
+    with styled():
         figure.savefig(buffer, format=kind, metadata=METADATA[kind])
     return buffer.getvalue()
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def styled() -> Iterator[None]:
     """Use this module's look, whatever the reader's matplotlibrc says, and restore it after."""
     from matplotlib import style
 
