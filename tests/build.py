@@ -1,6 +1,7 @@
 """Rows, files, runs and judges that the tests are made of."""
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,17 @@ def environment() -> dict[str, str]:
     return clean | {"PYTHONPATH": str(Path(kernelsift.__file__).parents[1])}
 
 
+def apart(name: str) -> str:
+    """A function that no two names share: programs that hold it are no near-duplicates."""
+    chosen = hashlib.sha256(name.encode()).digest()[:16]
+    steps = "".join(f"    x = torch.{_OPERATIONS[byte % len(_OPERATIONS)]}(x)\n" for byte in chosen)
+    return f"\n\ndef apart(x):\n{steps}    return x\n"
+
+
+_OPERATIONS = ("sin", "cos", "tan", "exp", "log", "sqrt", "abs", "neg", "floor", "ceil", "erf",
+               "sinh", "cosh", "tanh", "relu", "sigmoid", "sign", "round")  # fmt: skip
+
+
 def reference(name: str) -> str:
     """A PyTorch module."""
     return (
@@ -34,7 +46,7 @@ def reference(name: str) -> str:
         "    def forward(self, x):\n"
         "        return torch.relu(x)\n\n\n"
         "def get_inputs():\n    return [torch.rand(4, 4)]\n\n\n"
-        "def get_init_inputs():\n    return [[], {}]\n"
+        "def get_init_inputs():\n    return [[], {}]\n" + apart(name)
     )
 
 
@@ -42,7 +54,7 @@ def kernel(name: str, tag: object = 0) -> str:
     """An answer's program; another `tag` makes it another text."""
     return (
         f"import torch\n\nTAG = {tag!r}\n\n\nclass {name}New(torch.nn.Module):\n"
-        "    def forward(self, x):\n        return x\n"
+        "    def forward(self, x):\n        return x\n" + apart(f"{name}New")
     )
 
 

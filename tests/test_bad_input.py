@@ -259,7 +259,7 @@ SETTINGS = [
     ("[filter]\nmin_reward = nan", "filter.min_reward = nan"),
     ("[judge]\njudge = 'dice'", "judge.judge = 'dice': Input should be 'llm' or 'static'"),
     ("[llm]\nbase_url = 'localhost:8000'", "must start with http:// or https://"),
-    ("[publish]\nvalidation = 1.5", "publish.validation = 1.5"),
+    ("[split]\nvalidation = 1.5", "split.validation = 1.5"),
     ("llm = 3", "llm = 3"),
     ("[judge", "is not TOML"),
 ]

@@ -40,10 +40,13 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "model": "w", "instrument": "generate-1", "temperature": 1.0, "max_tokens": 77,
         "reasoning_effort": "high",
     },
-    "dedup": {"by": "module-name", "score": "reward"},
+    "dedup": {
+        "by": ("exact", "near"), "side": "both", "score": "reward", "keep": 2, "threshold": 0.9,
+        "constants": False, "common": 0.1, "alarm": 0.5,
+    },
+    "split": {"seed": 7, "validation": 0.2, "test": 0.1, "stratify": "difficulty"},
     "publish": {
-        "namespace": "me", "name": "base", "license": "mit", "private": False, "seed": 7,
-        "validation": 0.2,
+        "namespace": "me", "name": "base", "license": "mit", "private": False,
     },
 }  # fmt: skip
 
@@ -90,8 +93,8 @@ def test_the_defaults_are_those_of_the_project() -> None:
     assert settings.llm.base_url == "https://api.pinference.ai/api/v1"
     assert settings.judge.model == settings.prompts.model == "openai/gpt-5.2"
     assert settings.filter.min_reward == 0.85
-    assert settings.dedup.score == "reward * difficulty * style"
-    assert (settings.publish.seed, settings.publish.validation) == (42, 0.1)
+    assert (settings.dedup.by, settings.dedup.keep) == (("module-name",), 1)
+    assert (settings.split.seed, settings.split.validation, settings.split.test) == (42, 0.1, 0)
     assert settings.publish.private
     assert settings.publish.license is None
 

@@ -214,7 +214,7 @@ def test_another_prompt_text_is_another_key(tmp_path):
         {"llm__concurrency": 2},
         {"llm__max_usd": 5.0},
         {"prompts__model": "another"},
-        {"publish__seed": 1},
+        {"split__seed": 1},
     ],
 )
 def test_what_cannot_change_the_answer_is_not_asked_again(tmp_path, change):

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from kernelsift.errors import ConfigError
 from kernelsift.model import Frozen
@@ -43,6 +50,24 @@ class Filter(Frozen):
 
     min_reward: float = 0.85
     """Rows must have a reward above this, not equal to it."""
+
+
+Evidence = Literal["ast", "ngram", "name"]
+"""What can show that a row holds a benchmark problem, the strongest first."""
+
+
+class Decontaminate(Frozen):
+    """Which benchmarks rows are held against, and what drops a row."""
+
+    index: tuple[str, ...] = ()
+    """Index files of one's own held-out sets."""
+    shipped: bool = True
+    """Whether the indexes that come with kernelsift are used, too."""
+    match: tuple[Evidence, ...] = Field(default=("ast", "ngram", "name"), min_length=1)
+    drop_on: Evidence = "ngram"
+    """The weakest evidence that drops a row; weaker evidence is only reported."""
+    ngram_share: float = Field(default=0.6, ge=0.1, le=1)
+    """Share of a problem's n-grams that must occur in a row."""
 
 
 Severity = Literal["hard", "not-a-kernel", "suspicious", "bug", "timing"]
@@ -138,11 +163,61 @@ class Prompts(Frozen):
     reasoning_effort: str | None = None
 
 
-class Dedup(Frozen):
-    """One row per module: the best by score."""
+SameBy = Literal["module-name", "exact", "near"]
 
-    by: Literal["module-name"] = "module-name"
-    score: str = "reward * difficulty * style"
+
+class Dedup(Frozen):
+    """Which rows are repeats of each other, and which of them stays."""
+
+    by: tuple[SameBy, ...] = Field(default=("module-name",), min_length=1)
+    """What makes rows the same; any one of several is enough."""
+    side: Literal["reference", "answer", "both"] = "answer"
+    """What exact and near compare; `both`: rows are the same when both sides are."""
+    score: str | None = None
+    """Expressions with commas between them: the first decides, ties go to the next. When not
+    given: `reward * difficulty * style` for module-name alone, else `verified, reward, style,
+    -code_length`, without what has not been measured."""
+    keep: PositiveInt | Literal["none"] = 1
+    """Rows that stay of each cluster; `none` drops every row that has a repeat."""
+    threshold: float = Field(default=0.8, ge=0.3, le=1)
+    """Jaccard similarity of shingles from which programs are near."""
+    constants: bool = True
+    """Whether exact programs must have the same numbers."""
+    common: float = Field(default=0.05, gt=0, le=1)
+    """Shingles that more than this share of the modules have are boilerplate."""
+    alarm: float = Field(default=0.1, gt=0, le=1)
+    """Share of the rows in one cluster that is reported as suspicious."""
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _one_or_more(cls, by: object) -> object:
+        return (by,) if isinstance(by, str) else by
+
+
+FORMATS = ("trl", "trl-messages", "prime-rl", "axolotl", "llamafactory", "openrlhf", "nemo")
+"""Trainers that rows can be exported for."""
+
+
+class Export(Frozen):
+    """Rows as trainers read them."""
+
+    formats: tuple[str, ...] = ()
+    """One folder each; without any, the tables of the run."""
+    reasoning: Literal["keep", "inline", "strip"] = "keep"
+    answer: Literal["completion", "code"] = "completion"
+    prompt: Literal["source", "generated"] = "source"
+    rows: Literal["unique", "filtered"] | None = None
+    """Unique rows where dedup has run, when not given."""
+
+    @field_validator("formats")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in FORMATS:
+                guess = difflib.get_close_matches(name.lower(), FORMATS, n=1, cutoff=0.4)
+                hint = f"did you mean {guess[0]}? " if guess else ""
+                raise ValueError(f"{name!r} is no format; {hint}There are {', '.join(FORMATS)}")
+        return tuple(dict.fromkeys(names))
 
 
 class Publish(Frozen):
@@ -153,9 +228,28 @@ class Publish(Frozen):
     name: str | None = None
     """Base name of the repositories; the name of the source when not given."""
     license: str | None = None
+    source_license: Mapping[str, Annotated[str, Field(min_length=1)]] = {}
+    """Source, as the card names it -> its licence, as its owner states it."""
     private: bool = True
+
+
+class Split(Frozen):
+    """Who trains, who validates, who tests: by cluster of what is alike, never by row."""
+
     seed: int = 42
-    validation: float = Field(default=0.1, gt=0, lt=1)
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the clusters (with `stratify`: of the rows), in expectation."""
+    test: float = Field(default=0.0, ge=0, lt=1)
+    stratify: Literal["difficulty", "none"] = "none"
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation {self.validation:g} and test {self.test:g} leave nothing to train on; "
+                "together they must be below 1"
+            )
+        return self
 
 
 class Settings(Frozen):
@@ -163,11 +257,14 @@ class Settings(Frozen):
 
     load: Load = Load()
     filter: Filter = Filter()
+    decontaminate: Decontaminate = Decontaminate()
     verify: Verify = Verify()
     llm: Llm = Llm()
     judge: Judge = Judge()
     prompts: Prompts = Prompts()
     dedup: Dedup = Dedup()
+    export: Export = Export()
+    split: Split = Split()
     publish: Publish = Publish()
     workers: PositiveInt | None = None
     """Processes for CPU work; the number of cores when not given."""

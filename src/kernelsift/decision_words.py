@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kernelsift.model import Decision, Fact, Failure, Judgement, Verification
+from kernelsift.report import contamination
+from kernelsift.sides import Assigned
 
 if TYPE_CHECKING:
     from kernelsift.kernels.facts import Comparison
@@ -16,6 +18,8 @@ def sentence(decision: Decision) -> str:
     """One line: which stage kept or dropped the row, and on what evidence."""
     if decision.stage == "verify":
         return _verify_sentence(decision)
+    if decision.stage == "decontaminate":
+        return contamination.sentence(decision.reason, decision.evidence)
     known = _known(decision.reason, decision.evidence)
     if known is not None:
         return known
@@ -24,7 +28,9 @@ def sentence(decision: Decision) -> str:
 
 
 def details(decision: Decision, fact: Fact | None) -> list[str]:
-    """What stands below the sentence: for verify its reasons, first wrong elements, findings."""
+    """What stands below the sentence: reasons and findings of verify, more hits of decontaminate."""
+    if decision.stage == "decontaminate":
+        return contamination.more_hits(decision.evidence)
     if decision.stage != "verify":
         return []
     from kernelsift.kernels import verdict_words as words
@@ -53,8 +59,19 @@ def judged(fact: Fact) -> str:
     )
 
 
+def assigned(split: Assigned) -> str:
+    """One line for the side of a row."""
+    if split.rows == 1:
+        alike = "no other row is like it"
+    else:
+        alike = f"with all {split.rows:,} rows of its cluster {split.cluster}"
+    return f"split: it was written to {split.side}, {alike}"
+
+
 def _known(reason: str, evidence: Mapping[str, Any]) -> str | None:
     """The sentence of a reason that has words of its own."""
+    if reason.endswith(("-repeat", "-repeats")):
+        return _repeat_sentence(reason, evidence)
     match reason:
         case "low-reward":
             return (
@@ -116,3 +133,36 @@ def _comparisons(fact: Fact | None) -> "tuple[Comparison, ...]":
         return VerifyFacts.model_validate(fact.body.facts).comparisons
     except ValidationError:
         return ()
+
+
+_LIKE = {
+    "exact": "the same {side} (names, comments and formatting aside)",
+    "near": "nearly the same {side} (similarity {similarity:.2f}, as written {raw:.2f})",
+    "module-name": "the same module name",
+}
+
+
+def _repeat_sentence(reason: str, evidence: Mapping[str, Any]) -> str:
+    """Why dedup by exact or near kept or dropped a row, and the row that it is like."""
+    of = evidence["of"]
+    if reason == "no-repeat":
+        return "dedup kept it: no better row is like it"
+    if reason == "best-of-repeats":
+        return f"dedup kept it: the best of {of:,} rows that are alike"
+    side = evidence["side"]
+    how = _LIKE[evidence["kind"]].format(
+        side="reference and answer" if side == "both" else side,
+        similarity=evidence["similarity"] or 0.0,
+        raw=evidence["raw_similarity"] or 0.0,
+    )
+    if reason == "more-of-repeats":
+        return f"dedup kept it beside {evidence['survivor']}, though it has {how} as that"
+    if "like" in evidence:
+        return (
+            f"dedup dropped it: it has {how} as {evidence['like']}, and of {of:,} rows that are "
+            "alike none was to stay"
+        )
+    return (
+        f"dedup dropped it: it has {how} as {evidence['survivor']} of {evidence['module']}, which "
+        "ranks higher"
+    )

@@ -69,6 +69,27 @@ def parse(text: str) -> Expression:
     return Expression(text, tuple(sorted(names)), tree)
 
 
+def parse_order(text: str) -> tuple[Expression, ...]:
+    """Check expressions with commas between them: rows are ordered by the first, ties by the next.
+
+    Raises:
+        ConfigError: one of them is no expression.
+    """
+    return tuple(parse(part) for part in _at_commas(text))
+
+
+def _at_commas(text: str) -> list[str]:
+    """The parts of a text between commas that stand in no parentheses."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign == "(") - (sign == ")")
+        if sign == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts]
+
+
 def _check(node: ast.expr, text: str, names: set[str]) -> None:
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):

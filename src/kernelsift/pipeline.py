@@ -3,20 +3,18 @@
 These functions are also the Python API. The order of the whole job is `run_all`.
 """
 
-import shlex
 import time
 from collections.abc import Collection, Iterator, Sequence
 
 from kernelsift.endpoint import make_endpoint
 from kernelsift.engine import Job
 from kernelsift.errors import DataError
-from kernelsift.expression import Expression, parse
+from kernelsift.expression import parse_order
 from kernelsift.llm.chat import Chat
 from kernelsift.llm.prompts import load as load_prompt
 from kernelsift.measuring import Work
-from kernelsift.model import Body, Entry, Judgement, Module, Sample, SampleId, Tally
+from kernelsift.model import Body, Module, Sample, SampleId, Tally
 from kernelsift.session import Session
-from kernelsift.stages import dedup as dedup_stage
 from kernelsift.stages import filter as filter_stage
 from kernelsift.stages import judge as judge_stage
 from kernelsift.stages import prompts as prompts_stage
@@ -58,6 +56,20 @@ def filter_rows(session: Session) -> Tally:
     return Tally("filter", counts, time.monotonic() - started)
 
 
+def decontaminate(session: Session, *, report_only: bool = False) -> Tally:
+    """Drop the rows that hold a benchmark problem; with `report_only` only say which they are."""
+    from kernelsift.decontaminating import decontaminate as decontaminate_stage
+
+    return decontaminate_stage(session, report_only=report_only)
+
+
+def forget_decontaminate(session: Session) -> Tally:
+    """Undo decontaminate: rows pass again without being held against benchmarks."""
+    from kernelsift.decontaminating import forget
+
+    return forget(session)
+
+
 def verify(
     session: Session,
     *,
@@ -97,7 +109,7 @@ def preflight(session: Session, *, writes_prompts: bool = False) -> None:
         ConfigError: a key is missing, an instrument is not there, the score is no expression.
     """
     settings = session.settings
-    parse(settings.dedup.score)
+    parse_order(settings.dedup.score or "reward")
     writing = generator(session) if writes_prompts else None
     judging = instrument(session)
     asked = [cfg.cfg.model for cfg in (judging, writing) if cfg is not None and cfg.prompt]
@@ -202,47 +214,15 @@ def prompts(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
 
 
 def keep_best(session: Session) -> Tally:
-    """Keep one row per module, the best by score; the others remember what beat them.
+    """Keep the best row of each module, or of each cluster of repeats, as `dedup.by` says.
 
     Raises:
         ConfigError: the score is no expression, or names a column that is not there.
-        DataError: no judged row is left, or a score has no value.
+        DataError: no row is left, or a score has no value.
     """
-    from kernelsift.stages.export import nothing_left
+    from kernelsift.deduplicating import dedup
 
-    started = time.monotonic()
-    run, cfg = session.run, session.settings.dedup
-    score = parse(cfg.score)
-    entries = run.kept_before("dedup")
-    if not entries:
-        raise DataError(nothing_left(run))
-    decisions = dedup_stage.select(_candidates(session, entries, score), score)
-    run.save_decisions("dedup", decisions)
-    run.begin("dedup", cfg.model_dump(), "1")
-    kept = sum(d.keep for d in decisions)
-    counts = {"kept": kept, "dropped": len(decisions) - kept}
-    return Tally("dedup", counts, time.monotonic() - started)
-
-
-def _candidates(
-    session: Session, entries: Sequence[Entry], score: Expression
-) -> Iterator[dedup_stage.Candidate]:
-    run = session.run
-    judged = run.latest("judge")
-    others = [name for name in score.names if name not in {"reward", "difficulty", "style"}]
-    columns = run.samples.numbers(entries, others)
-    for entry in entries:
-        values = {"reward": entry.reward, **columns[entry.id]}
-        fact = judged.get(entry.id)
-        if fact and isinstance(fact.body, Judgement):
-            values |= {"difficulty": fact.body.difficulty, "style": fact.body.style}
-        missing = [name for name in score.names if name not in values]
-        if missing:
-            raise DataError(
-                f"{entry.origin}: the score {score.text!r} needs {missing[0]}, which this row does "
-                "not have; judge first, or give another expression with --score"
-            )
-        yield dedup_stage.Candidate(entry, {name: values[name] for name in score.names})
+    return dedup(session)
 
 
 def analyze(session: Session) -> Tally:
@@ -263,25 +243,35 @@ def publish(session: Session, *, upload: bool = False) -> Tally:
     """Write the data sets as they go on the Hub, with cards; send them there with `upload`."""
     from kernelsift.stages.publish import publish as publish_stage
 
-    command = shlex.join(session.command) or "kernelsift (Python API)"
     return publish_stage(
-        session.run, session.settings.publish, session.secrets, command, upload=upload
+        session.run, session.settings, session.secrets, session.command, upload=upload
     )
 
 
 def run_all(
-    session: Session, *, replace: bool = False, verify_kernels: bool = False
+    session: Session,
+    *,
+    replace: bool = False,
+    drop_benchmarks: bool = False,
+    verify_kernels: bool = False,
 ) -> Iterator[Tally]:
     """The whole job, a tally per stage: load, filter, judge, prompts, keep best, analyze, export,
     publish (written locally, nothing is uploaded).
 
-    `verify_kernels`: verify what the filter keeps, before it is judged. It costs seconds per row.
+    `drop_benchmarks`: drop rows that hold a benchmark problem, after the filter.
+    `verify_kernels`: verify what is left then, before it is judged. It costs seconds per row.
     """
     preflight(session, writes_prompts=True)
+    if drop_benchmarks:
+        from kernelsift.decontaminating import indexes_for
+
+        indexes_for(session.settings.decontaminate)
     if verify_kernels:
         checks_for(session.settings.verify)
     yield load(session, replace=replace)
     yield filter_rows(session)
+    if drop_benchmarks:
+        yield decontaminate(session)
     if verify_kernels:
         yield verify(session)
     yield judge(session)

@@ -87,6 +87,16 @@ def read_decision(sample: SampleId, stage: str, keep: int, reason: str, evidence
     )
 
 
+def replace_clusters(rows: Sequence[tuple[object, ...]]) -> Write:
+    """A write that replaces all clusters."""
+
+    def write(db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM clusters")
+        insert("clusters", rows)(db)
+
+    return write
+
+
 def replace_decisions(
     stage: str, rows: Sequence[tuple[object, ...]], outdated: Sequence[str]
 ) -> Write:

@@ -21,16 +21,20 @@ from kernelsift.records import (
     now,
     read_decision,
     read_fact,
+    replace_clusters,
     replace_decisions,
 )
 from kernelsift.samples import SampleFile
 from kernelsift.store import Store, insert
 
-STAGES = ("filter", "verify", "judge", "dedup")
+STAGES = ("filter", "decontaminate", "verify", "judge", "dedup")
 """Stages that say something about samples, in the order in which they do so."""
 MEASURES = ("verify", "judge")
-DECIDES = ("filter", "verify", "dedup")
-"""What verify decides about a row rests on that row's facts alone, not on other rows."""
+DECIDES = ("filter", "decontaminate", "verify", "dedup")
+COMPARES = ("dedup",)
+"""What these decide about a row rests on other rows; the others look at that row alone."""
+OPTIONAL = ("decontaminate", "verify")
+"""Rows pass where these have not run; where they have, a row needs to be let pass by them."""
 _AT_ONCE = 500
 _PLACES = ("kept", "measured", "dropped", "failed", "pending")
 
@@ -88,8 +92,8 @@ class Run:
         self._entries = None
 
         def write(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM decisions")
-            db.execute("DELETE FROM stages")
+            for table in ("decisions", "clusters", "stages"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 - fixed names
             db.executemany("DELETE FROM measured WHERE stage = ?", [(s,) for s in STAGES])
 
         self.store.write(write)
@@ -109,17 +113,17 @@ class Run:
     def kept_before(self, stage: str) -> list[Entry]:
         """Entries that no earlier stage has dropped and no earlier measurement has failed on.
 
-        Once verify has run, a row that it has not let pass is not among them.
+        Once decontaminate or verify has run, a row that it has not let pass is not among them.
         """
         earlier = STAGES[: STAGES.index(stage)]
         gone = set(self.dropped(earlier))
         for measure in set(MEASURES).intersection(earlier):
             gone |= {s for s, answer in self._answers(measure).items() if answer != "ok"}
         entries = [e for e in self.entries() if e.id not in gone]
-        if "verify" not in earlier or "verify" not in self.stages():
-            return entries
-        verified = self.decisions(("verify",))
-        return [e for e in entries if e.id in verified and verified[e.id][-1].keep]
+        for asked in set(OPTIONAL).intersection(earlier, self.stages()):
+            made = self.decisions((asked,))
+            entries = [e for e in entries if e.id in made and made[e.id][-1].keep]
+        return entries
 
     def forget(self, stage: str) -> None:
         """Undo a stage; what it has measured stays in the ledger and is found there again."""
@@ -171,6 +175,10 @@ class Run:
                 if sample not in out:
                     out[sample] = read_decision(sample, stage, keep, reason, evidence)
         return out
+
+    def save_clusters(self, rows: Sequence[tuple[object, ...]]) -> None:
+        """Replace what repeats what: side, kind, sample, leader, similarity, raw similarity."""
+        self.store.write(replace_clusters(rows))
 
     # --- facts ----------------------------------------------------------------------------------
 
@@ -349,7 +357,7 @@ def _in_order(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _resting_on(stage: str) -> list[str]:
     """Later stages whose decisions compare rows, so that other rows change them."""
-    return [s for s in STAGES[STAGES.index(stage) + 1 :] if s not in MEASURES]
+    return [s for s in STAGES[STAGES.index(stage) + 1 :] if s in COMPARES]
 
 
 @contextlib.contextmanager

@@ -1,63 +1,109 @@
-"""Train/validation by module, never by row: no module name and no module text on both sides."""
+"""Who trains, validates and tests: a hash of the cluster, never of the row. The pure rule."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-Side = Literal["train", "validation"]
+Side = Literal["train", "validation", "test"]
+SIDES: tuple[Side, ...] = ("train", "validation", "test")
 
 
-def assign(
-    modules: Iterable[tuple[str, str]], *, seed: int, validation: float
-) -> Mapping[str, Side]:
-    """Give every module name a side.
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What goes where, in expectation; the rest trains."""
 
-    Args:
-        modules: Pairs of module name and digest of its text. Names that share a text, and texts
-            that share a name, go to the same side.
-        seed: Changes who goes where.
-        validation: The share of modules, in expectation, that goes to validation.
-
-    Returns:
-        Name -> side. The side is a hash of the seed and the cluster's first name, so it does not
-        depend on order and hardly moves when modules are added. With two clusters or more,
-        validation has at least one.
-    """
-    clusters = _clusters(modules)
-    drawn = {first: _fraction(seed, first) for first in set(clusters.values())}
-    chosen = {first for first, value in drawn.items() if value < validation}
-    if not chosen and len(drawn) > 1:
-        chosen = {min(drawn, key=lambda first: (drawn[first], first))}
-    if chosen and len(chosen) == len(drawn) > 1:
-        chosen.discard(max(drawn, key=lambda first: (drawn[first], first)))
-    return {name: "validation" if first in chosen else "train" for name, first in clusters.items()}
+    validation: float
+    test: float = 0.0
 
 
-def _clusters(modules: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Name -> alphabetically first name of its cluster (union-find over names and texts)."""
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
+class Joined:
+    """Things that must stay together (union-find)."""
 
-    def root(node: tuple[str, str]) -> tuple[str, str]:
+    def __init__(self) -> None:
+        self._parent: dict[Hashable, Hashable] = {}
+
+    def root(self, node: Hashable) -> Hashable:
+        """The thing that stands for all that are together with this one."""
+        parent = self._parent
         parent.setdefault(node, node)
         while parent[node] != node:
             parent[node] = parent[parent[node]]
             node = parent[node]
         return node
 
-    names = set()
+    def join(self, one: Hashable, other: Hashable) -> None:
+        """Put two things together, and all that was together with either."""
+        self._parent[self.root(one)] = self.root(other)
+
+    def named(self, names: Iterable[str]) -> dict[str, str]:
+        """Name -> the alphabetically first name that is together with it."""
+        first: dict[Hashable, str] = {}
+        ordered = sorted(set(names))
+        for name in ordered:
+            first.setdefault(self.root(name), name)
+        return {name: first[self.root(name)] for name in ordered}
+
+
+def draw(
+    rows: Mapping[str, int], shares: Shares, *, seed: int, strata: Mapping[str, str] | None = None
+) -> dict[str, Side]:
+    """Give every cluster a side.
+
+    Args:
+        rows: Cluster -> its rows.
+        shares: What goes to validation and test. With two clusters or more neither training nor
+            validation is empty where it has a share; with three or more test is not empty either.
+        seed: Changes who goes where.
+        strata: Cluster -> what each side shall have its share of, e.g. a band of difficulty.
+
+    Returns:
+        Cluster -> side. Without strata that is a hash of the seed and the cluster alone, so other
+        clusters come and go without moving it. With strata the hash gives the order in each, and
+        clusters at a border may move when the stratum grows.
+    """
+    place = {cluster: fraction(seed, cluster) for cluster in rows}
+    if strata is not None:
+        place = _in_strata(place, rows, strata)
+    order = sorted(place, key=lambda cluster: (place[cluster], cluster))
+    sides: dict[str, Side] = {cluster: side_of(place[cluster], shares) for cluster in order}
+    _fill(sides, order, shares)
+    return sides
+
+
+def assign(
+    modules: Iterable[tuple[str, str]], *, seed: int, validation: float
+) -> Mapping[str, Side]:
+    """`draw` for modules that are known by name and digest of text alone.
+
+    Args:
+        modules: Names that share a text, and texts that share a name, go to the same side.
+        seed: Changes who goes where.
+        validation: The share of modules, in expectation, that goes to validation.
+
+    Returns:
+        Name -> side.
+    """
+    joined = Joined()
+    names = []
     for name, text in modules:
-        names.add(name)
-        one = root(("name", name))
+        names.append(name)
         if text:
-            other = root(("text", text))
-            parent[max(one, other)] = min(one, other)
-    first: dict[tuple[str, str], str] = {}
-    for name in sorted(names):
-        first.setdefault(root(("name", name)), name)
-    return {name: first[root(("name", name))] for name in names}
+            joined.join(("text", text), name)
+    cluster_of = joined.named(names)
+    sides = draw(dict.fromkeys(cluster_of.values(), 1), Shares(validation), seed=seed)
+    return {name: sides[cluster] for name, cluster in cluster_of.items()}
 
 
-def _fraction(seed: int, name: str) -> float:
+def side_of(value: float, shares: Shares) -> Side:
+    """The side of a number in [0, 1)."""
+    if value < shares.validation:
+        return "validation"
+    return "test" if value < shares.validation + shares.test else "train"
+
+
+def fraction(seed: int, name: str) -> float:
     """A number in [0, 1) that only the seed and the name decide.
 
     Of several ways to join the two this one was taken since seed 42 then gives validation 10 % of
@@ -65,3 +111,32 @@ def _fraction(seed: int, name: str) -> float:
     """
     found = hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(found[:8]) / 2**64
+
+
+def _in_strata(
+    place: Mapping[str, float], rows: Mapping[str, int], strata: Mapping[str, str]
+) -> dict[str, float]:
+    """Where the middle of each cluster lies among the rows of its stratum, in order of `place`."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for cluster in sorted(place, key=lambda c: (place[c], c)):
+        members[strata[cluster]].append(cluster)
+    out: dict[str, float] = {}
+    for clusters in members.values():
+        total, before = sum(rows[c] for c in clusters), 0
+        for cluster in clusters:
+            out[cluster] = (before + rows[cluster] / 2) / max(1, total)
+            before += rows[cluster]
+    return out
+
+
+def _fill(sides: dict[str, Side], order: list[str], shares: Shares) -> None:
+    """See that no side with a share is empty, as far as there are clusters."""
+    wanted = [s for s, share in (("validation", shares.validation), ("test", shares.test)) if share]
+    if len(order) > 1 and "train" not in sides.values():
+        sides[order[-1]] = "train"
+    for least, side in enumerate(wanted, start=2):
+        if len(order) < least or side in sides.values():
+            continue
+        mine = list(sides.values())
+        free = (c for c in order if mine.count(sides[c]) > 1)
+        sides[next(free)] = side  # type: ignore[assignment]  # one of the two above

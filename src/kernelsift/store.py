@@ -49,6 +49,10 @@ CREATE TABLE IF NOT EXISTS decisions (
   stage TEXT NOT NULL, sample TEXT NOT NULL, keep INTEGER NOT NULL, reason TEXT NOT NULL,
   evidence TEXT NOT NULL, PRIMARY KEY (stage, sample)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clusters (
+  side TEXT NOT NULL, kind TEXT NOT NULL, sample TEXT NOT NULL, leader TEXT NOT NULL,
+  similarity REAL, raw REAL, PRIMARY KEY (side, kind, sample)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stages (
   stage TEXT PRIMARY KEY, settings TEXT NOT NULL, version TEXT NOT NULL, at TEXT NOT NULL
 ) WITHOUT ROWID;

@@ -10,6 +10,7 @@ from kernelsift.cli import console
 from kernelsift.cli.options import (
     all_of,
     common,
+    dedup_options,
     judge_options,
     llm_options,
     load_options,
@@ -18,6 +19,7 @@ from kernelsift.cli.options import (
     retry_classes,
     retry_option,
     setting,
+    split_options,
 )
 from kernelsift.cli.work import perform, session_for
 
@@ -118,14 +120,12 @@ def analyze(**values: Any) -> None:
 
 
 @click.command()
-@all_of(
-    setting("--by", "dedup.by", "What makes rows the same.", type=click.Choice(["module-name"])),
-    SCORE,
-    common(),
-)
+@all_of(dedup_options(), SCORE, common())
 def dedup(**values: Any) -> None:
-    """Keep one row per module, the best by score."""
+    """Keep the best of the rows that repeat each other: by module name, exactly, or nearly."""
     from kernelsift import pipeline
+
+    values["dedup__by"] = values["dedup__by"] or None
 
     def stages(session: "Session") -> "Iterator[Tally]":
         yield pipeline.keep_best(session)
@@ -135,18 +135,10 @@ def dedup(**values: Any) -> None:
 
 
 @click.command()
-@common()
-def export(**values: Any) -> None:
-    """Write filtered.parquet, unique.parquet and ledger.parquet."""
-    from kernelsift import pipeline
-
-    perform(values, lambda s: [pipeline.export(s)])
-
-
-@click.command()
 @all_of(
     click.option("--upload/--dry-run", default=False, help="Upload; the default only writes."),
     publish_options(),
+    split_options(),
     common(),
 )
 def publish(*, upload: bool, **values: Any) -> None:
@@ -166,14 +158,19 @@ def publish(*, upload: bool, **values: Any) -> None:
             type=click.Choice(["llm", "template"])),
     SCORE,
     PLOTS,
+    click.option("--decontaminate", "drop_benchmarks", is_flag=True,
+                 help="Also drop rows that hold a problem of a benchmark, e.g. of KernelBench."),
     click.option("--verify", "verify_kernels", is_flag=True,
                  help="Also run every kept kernel, before it is judged: seconds per row."),
     load_options(),
     llm_options(),
     publish_options(),
+    split_options(),
     common(),
 )  # fmt: skip
-def run_command(source: str | None, *, verify_kernels: bool, **values: Any) -> None:
+def run_command(
+    source: str | None, *, drop_benchmarks: bool, verify_kernels: bool, **values: Any
+) -> None:
     """The whole job: load, filter, judge, prompts, keep best, analyze, export, publish (dry).
 
     With --verify, kernels are run after the filter, and what is wrong or no kernel is dropped.
@@ -187,7 +184,12 @@ def run_command(source: str | None, *, verify_kernels: bool, **values: Any) -> N
         values["prompts__generator"] = "template"
 
     def stages(session: "Session") -> "Iterator[Tally]":
-        return pipeline.run_all(session, replace=values["replace"], verify_kernels=verify_kernels)
+        return pipeline.run_all(
+            session,
+            replace=values["replace"],
+            drop_benchmarks=drop_benchmarks,
+            verify_kernels=verify_kernels,
+        )
 
     perform(values, stages)
 

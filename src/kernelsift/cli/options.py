@@ -1,6 +1,6 @@
 """Options that several commands share, and how they become settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +137,34 @@ def publish_options() -> Decorator:
         setting("--namespace", "publish.namespace", "User or organisation on the Hub."),
         setting("--name", "publish.name", "Base name of the repositories."),
         setting("--license", "publish.license", "Licence of the data; never guessed."),
+        click.option("--source-license", "source_license", multiple=True, metavar="NAME=LICENCE",
+                     help="Licence of a source, as its owner states it; may be repeated."),
         click.option("--public", is_flag=True, help="Make the repositories public."),
+    )  # fmt: skip
+
+
+def dedup_options() -> Decorator:
+    """What makes rows the same, and how many of them stay."""
+    return all_of(
+        setting("--by", "dedup.by", "What makes rows the same; may be given several times.",
+                type=click.Choice(["module-name", "exact", "near"]), multiple=True),
+        setting("--side", "dedup.side", "What exact and near compare.",
+                type=click.Choice(["reference", "answer", "both"])),
+        setting("--keep", "dedup.keep", "Rows that stay of each cluster; `none` drops them all.",
+                metavar="N|none"),
+        setting("--threshold", "dedup.threshold", "Similarity from which programs are near, 0-1.",
+                type=float),
+    )  # fmt: skip
+
+
+def split_options() -> Decorator:
+    """Who trains, validates and tests."""
+    return all_of(
+        setting("--seed", "split.seed", "Of the split: another one, other clusters.", type=int),
+        setting("--validation", "split.validation", "Share that goes to validation.", type=float),
+        setting("--test-share", "split.test", "Share that goes to a test split.", type=float),
+        setting("--stratify", "split.stratify", "Give each split its share of every difficulty.",
+                type=click.Choice(["difficulty", "none"])),
     )  # fmt: skip
 
 
@@ -155,11 +182,13 @@ def settings_from(config_path: Path | None, values: Mapping[str, Any]) -> "Setti
         overrides["prompts.limit"] = overrides.get("prompts.limit") or TEST_ROWS
     path = find_config(config_path, Path.cwd())
     settings = Settings.read(path, overrides)
-    if values.get("price") is None:
-        return settings
-    models = (settings.judge.model, settings.prompts.model)
-    mine = dict.fromkeys(models, _price(values["price"]))
-    overrides["llm.price"] = {**settings.llm.model_dump()["price"], **mine}
+    if values.get("source_license"):
+        mine = _pairs("--source-license", values["source_license"])
+        overrides["publish.source_license"] = {**settings.publish.source_license, **mine}
+    if values.get("price") is not None:
+        models = (settings.judge.model, settings.prompts.model)
+        prices = dict.fromkeys(models, _price(values["price"]))
+        overrides["llm.price"] = {**settings.llm.model_dump()["price"], **prices}
     return Settings.read(path, overrides)
 
 
@@ -190,6 +219,19 @@ def retry_classes(retry: tuple[str, ...]) -> list[str] | None:
     if wrong:
         raise ConfigError(f"{wrong!r} is no failure class; there are {', '.join(known)}")
     return list(retry)
+
+
+def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE options as a dict; a name may hold `=`, a value may not."""
+    from kernelsift.errors import ConfigError
+
+    out = {}
+    for text in texts:
+        name, sign, value = (part.strip() for part in text.rpartition("="))
+        if not (name and sign and value):
+            raise ConfigError(f"{flag} {text!r} is not NAME=LICENCE, e.g. rows.jsonl=mit")
+        out[name] = value
+    return out
 
 
 def _price(text: str) -> dict[str, float]:

@@ -17,6 +17,7 @@ from kernelsift.cli.options import (
     retry_classes,
     retry_option,
     setting,
+    split_options,
 )
 from kernelsift.cli.work import perform
 
@@ -92,6 +93,7 @@ def keep_best(**values: Any) -> None:
 @all_of(
     click.option("--upload/--dry-run", default=True, help="Upload, or only write the files."),
     publish_options(),
+    split_options(),
     common(),
 )
 def upload_datasets(*, upload: bool, **values: Any) -> None:

@@ -1,14 +1,11 @@
-"""publish: the data sets as they go on the Hub: parquet per split, and a card. Dry by default."""
+"""publish: the data sets as they go on the Hub: parquet per split, card, pictures and manifest.
 
-import contextlib
-import hashlib
-import json
+Dry by default: everything is written below publish/ in the run directory, just as it would go out.
+"""
+
 import re
-import shlex
-import shutil
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,32 +13,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kernelsift.config import Publish
+from kernelsift.config import Publish, Settings
 from kernelsift.credentials import Secrets
 from kernelsift.errors import ConfigError, DataError
-from kernelsift.files import replacing, write_error, write_text
-from kernelsift.model import Failure, Tally
-from kernelsift.report.card import (
-    CardFacts,
-    CardJudge,
-    CardVerify,
-    ColumnNote,
-    FunnelStep,
-    Split,
-    render_card,
-)
-from kernelsift.report.card import Source as CardSource
-from kernelsift.report.verified import count
-from kernelsift.run import STAGES, Run
-from kernelsift.splits import Side, assign
+from kernelsift.files import replacing_folder, write_text
+from kernelsift.model import Entry, SampleId, Tally
+from kernelsift.publishing import facts, pictures, record, sources
+from kernelsift.publishing.shards import write_shards
+from kernelsift.repeats import Extra
+from kernelsift.report.card import render_card
+from kernelsift.report.card_facts import CardFacts, ColumnNote, Split
+from kernelsift.report.stats import percent
+from kernelsift.run import Run
+from kernelsift.sides import write_sides
+from kernelsift.splits import Side
+from kernelsift.splitting import SplitPlan, split
 from kernelsift.versions import installed
 
 SETS = {
-    "filtered": "every rollout that passed the reward filter, with its ratings",
-    "unique": "the best rollout of each module",
+    "filtered": "every rollout that passed the filter and every check, with its ratings",
+    "unique": "the best rollouts, without repeats",
     "prompts": "task prompts written for PyTorch modules",
 }
-_SIDES: tuple[Side, ...] = ("train", "validation")
 _MEANINGS = {
     "example_id": "task of the source",
     "prompt": "what the model was asked",
@@ -82,22 +75,28 @@ class _Target:
     table: Path
     folder: Path
     repo: str
+    origin: sources.Origin | None
 
 
-def publish(run: Run, cfg: Publish, secrets: Secrets, command: str, *, upload: bool) -> Tally:
+def publish(
+    run: Run, settings: Settings, secrets: Secrets, command: Sequence[str], *, upload: bool
+) -> Tally:
     """Write each data set below `publish/` in the run directory; upload them when asked to.
 
     Raises:
-        DataError: nothing was exported yet.
-        ConfigError: an upload without licence or token.
+        DataError: nothing was exported yet, or the tables are not of what the run holds now.
+        ConfigError: an upload without a licence of the data, of each source, or a token.
         DeniedError, UnreachableError: the Hub refuses or does not answer.
     """
     started = time.monotonic()
+    cfg = settings.publish
     if upload and not cfg.license:
         raise ConfigError(
             "no licence is given, and kernelsift does not guess one: say --license NAME (a Hub "
             "identifier such as mit or cc-by-4.0), or set publish.license in kernelsift.toml"
         )
+    if upload:
+        sources.require((t.origin for t in _targets(run, cfg, cfg.namespace)), cfg.source_license)
     hub = _hub(secrets) if upload else None
     namespace = hub.user() if hub and not cfg.namespace else cfg.namespace
     targets = _targets(run, cfg, namespace)
@@ -106,24 +105,12 @@ def publish(run: Run, cfg: Publish, secrets: Secrets, command: str, *, upload: b
             f"{run.path} has nothing to publish yet; run `kernelsift run SOURCE --run {run.path}` "
             "or the stages one by one"
         )
-    sides = assign(_modules(run, targets), seed=cfg.seed, validation=cfg.validation)
-    counts: dict[str, int] = {}
-    notes = []
-    for target in targets:
-        with _replacing_folder(target.folder) as folder:
-            splits = _write_splits(run, target, folder, sides)
-            card = _card(run, target, splits, cfg, _without_folders(command))
-            write_text(folder / "README.md", render_card(card))
-        counts[target.name] = sum(split.rows for split in splits)
-    if hub:
-        for target in targets:
-            done = hub.upload(target.folder, target.repo, private=cfg.private)
-            same = "" if done.commit else " (nothing has changed there, no commit was made)"
-            notes.append(f"{target.name}: {done.address}{same}")
-    else:
-        notes.append("dry run: written, not uploaded; --upload sends it")
-        if not cfg.license:
-            notes.append("no licence is given: an upload will ask for --license")
+    plan = split(run, settings, _entries(run, targets), _extra(targets))
+    write_sides(run.path, plan.sides, plan.cluster)
+    made_by = record.commands(run, command)
+    counts = {target.name: _write(run, target, plan, cfg, made_by) for target in targets}
+    notes = [*plan.notes, plan.leak.sentence()]
+    notes += _sent(hub, targets, cfg) if hub else _dry(targets, cfg)
     files = tuple(f"publish/{target.name}" for target in targets)
     return Tally("publish", counts, time.monotonic() - started, notes=tuple(notes), files=files)
 
@@ -134,14 +121,40 @@ def _hub(secrets: Secrets) -> Any:
     return Hub(secrets.find("HF_TOKEN"))
 
 
+def _sent(hub: Any, targets: Sequence[_Target], cfg: Publish) -> list[str]:
+    """Upload each data set; where it is now."""
+    notes = []
+    for target in targets:
+        done = hub.upload(target.folder, target.repo, private=cfg.private)
+        same = "" if done.commit else " (nothing has changed there, no commit was made)"
+        notes.append(f"{target.name}: {done.address}{same}")
+    return notes
+
+
+def _dry(targets: Sequence[_Target], cfg: Publish) -> list[str]:
+    """What to know after a dry run: above all what an upload will still ask for."""
+    notes = ["dry run: written, not uploaded; --upload sends it"]
+    if not cfg.license:
+        notes.append("no licence is given: an upload will ask for --license")
+    names = dict.fromkeys(t.origin.name for t in targets if t.origin)
+    notes += [
+        f"no licence of the source {name} is given: an upload will ask for --source-license"
+        for name in names
+        if name not in cfg.source_license
+    ]
+    return notes
+
+
 def _targets(run: Run, cfg: Publish, namespace: str | None) -> list[_Target]:
     found = []
     base = cfg.name or _base_name(run)
     for name in SETS:
         table = run.path / f"{name}.parquet"
         if table.exists():
+            origin = sources.of_prompts(run) if name == "prompts" else sources.of_rollouts(run)
             repo = f"{namespace or 'NAMESPACE'}/{base}-{name}"
-            found.append(_Target(name, base, table, run.path / "publish" / name, repo))
+            folder = run.path / "publish" / name
+            found.append(_Target(name, base, table, folder, repo, origin))
     return found
 
 
@@ -152,90 +165,97 @@ def _base_name(run: Run) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-") or "kernelsift"
 
 
-def _modules(run: Run, targets: list[_Target]) -> Iterator[tuple[str, str]]:
-    """Name and text digest of every module in any of the data sets."""
-    if run.samples.exists():
-        for entry in run.entries():
-            yield entry.module, entry.reference_digest
+def _entries(run: Run, targets: Sequence[_Target]) -> list[Entry]:
+    """The rows that are published in any set."""
+    return run.kept_before("dedup") if any(t.name != "prompts" for t in targets) else []
+
+
+def _extra(targets: Sequence[_Target]) -> list[Extra]:
+    """The modules that prompts were written for, to be split along with the rows."""
+    out = []
     for target in targets:
         if target.name == "prompts":
             table = pq.read_table(target.table, columns=["module_name", "python_code"])
-            for row in table.to_pylist():
-                text = hashlib.sha256(row["python_code"].encode("utf-8", "surrogatepass"))
-                yield row["module_name"], text.hexdigest()[:32]
+            out += [Extra(row["module_name"], row["python_code"]) for row in table.to_pylist()]
+    return out
 
 
-@contextlib.contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder` when all went well."""
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        yield draft
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            draft.replace(folder)
-        except OSError as e:
-            raise write_error(folder, e) from e
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+def _write(
+    run: Run, target: _Target, plan: SplitPlan, cfg: Publish, made_by: tuple[str, ...]
+) -> int:
+    """Write the files of one data set; returns its rows. The folder is replaced whole."""
+    with replacing_folder(target.folder) as folder:
+        splits = _write_splits(run, target, folder, plan)
+        card = _card(run, target, splits, cfg, plan, made_by)
+        card = pictures.draw(card, target.table, folder, f"{target.base}: {target.name}")
+        record.write_record(run, folder, made_by, [one for one in (target.origin,) if one])
+        write_text(folder / "README.md", render_card(card))
+    return card.rows
 
 
-def _write_splits(
-    run: Run, target: _Target, folder: Path, sides: Mapping[str, Side]
-) -> tuple[Split, ...]:
-    """Write one parquet file per side, streaming; an empty side has no file."""
-    source = pq.ParquetFile(target.table)
-    names = _names(run, target)
-    splits = []
-    for side in _SIDES:
-        path = folder / "data" / f"{side}-00000-of-00001.parquet"
-        rows, modules = 0, set[str]()
-        schema = source.schema_arrow
-        with replacing(path) as draft, pq.ParquetWriter(draft, schema, compression="zstd") as out:
-            for number in range(source.num_row_groups):
-                table = source.read_row_group(number)
-                mine = [names(row) for row in table.select([_key(target)]).to_pylist()]
-                picked = [i for i, name in enumerate(mine) if sides[name] == side]
-                modules.update(mine[i] for i in picked)
-                rows += len(picked)
-                if picked:
-                    out.write_table(table.take(pa.array(picked, pa.int64())))
-        if not rows:
-            path.unlink()
-        splits.append(Split(side, f"data/{side}-*.parquet", rows, len(modules)))
-    return tuple(splits)
+def _write_splits(run: Run, target: _Target, folder: Path, plan: SplitPlan) -> tuple[Split, ...]:
+    """Write the shards of each side; an empty side has no file."""
+    side_of, module_of = _side_of(run, target, plan), _module_of(run, target)
+    modules: dict[Side, set[str]] = {side: set() for side in plan.wanted()}
+
+    def split_of(part: pa.Table) -> list[str]:
+        keys = part.column(_key(target)).to_pylist()
+        sides = [side_of(key) for key in keys]
+        for key, side in zip(keys, sides, strict=True):
+            modules[side].add(module_of(key))
+        return [str(side) for side in sides]
+
+    written = write_shards(target.table, folder / "data", plan.wanted(), split_of)
+    return tuple(
+        Split(side, f"data/{side}-*.parquet", written[side].rows, len(modules[side]))
+        for side in plan.wanted()
+    )
+
+
+def _side_of(run: Run, target: _Target, plan: SplitPlan) -> Callable[[str], Side]:
+    """A function from a row's key to its side."""
+    if target.name == "prompts":
+        return lambda name: plan.names[name]
+
+    def side(id_: str) -> Side:
+        found = plan.sides.get(SampleId(id_))
+        if found is None:
+            raise DataError(
+                f"{target.table} holds a row that the run does not hold or no longer keeps; run "
+                f"`kernelsift export --run {run.path}` first"
+            )
+        return found
+
+    return side
+
+
+def _module_of(run: Run, target: _Target) -> Callable[[str], str]:
+    """A function from a row's key to its module's name."""
+    if target.name == "prompts":
+        return lambda name: name
+    known = {str(entry.id): entry.module for entry in run.entries()}
+    return lambda id_: known[id_]
 
 
 def _key(target: _Target) -> str:
     return "module_name" if target.name == "prompts" else "sample_id"
 
 
-def _names(run: Run, target: _Target) -> Any:
-    """A function from a row to its module name."""
-    if target.name == "prompts":
-        return lambda row: row["module_name"]
-    by_id = {str(entry.id): entry.module for entry in run.entries()}
-
-    def name(row: Mapping[str, str]) -> str:
-        if row["sample_id"] not in by_id:
-            raise DataError(
-                f"{target.table} is of another source than the run now holds; run "
-                f"`kernelsift export --run {run.path}` first"
-            )
-        return by_id[row["sample_id"]]
-
-    return name
-
-
 def _card(
-    run: Run, target: _Target, splits: tuple[Split, ...], cfg: Publish, command: str
+    run: Run,
+    target: _Target,
+    splits: tuple[Split, ...],
+    cfg: Publish,
+    plan: SplitPlan,
+    made_by: tuple[str, ...],
 ) -> CardFacts:
     schema = pq.read_schema(target.table)
     is_prompts = target.name == "prompts"
     rows = sum(split.rows for split in splits)
-    funnel = _prompts_funnel(run, rows) if is_prompts else _funnel(run, target.name)
-    author = _author(run) if is_prompts else ""
+    funnel = facts.prompts_funnel(run, rows) if is_prompts else facts.funnel(run, target.name)
+    if not is_prompts:
+        _check_kept(run, target, rows, sum(s.rows for s in funnel if s.stage == facts.KEPT))
+    author = facts.author(run) if is_prompts else ""
     return CardFacts(
         repo_id=target.repo,
         pretty_name=f"{target.base}: {target.name}",
@@ -243,16 +263,48 @@ def _card(
         input_rows=sum(step.rows for step in funnel),
         funnel=funnel,
         columns=tuple(ColumnNote(f.name, _type(f.type), _meaning(target, f.name)) for f in schema),
-        sources=_sources(run, target),
+        sources=sources.with_licence(target.origin, cfg.source_license),
+        row_licences=sources.row_licences(target.table),
         splits=splits,
-        split_seed=cfg.seed,
-        validation=cfg.validation,
-        command=command,
+        split_rule=_rule(plan),
+        leaks=tuple(plan.leak.kinds.items()),
+        commands=made_by,
         versions=installed(),
-        judge=None if is_prompts else _judge(run),
-        verify=None if is_prompts else _verify(run),
+        judge=None if is_prompts else facts.judge(run),
+        verify=None if is_prompts else facts.verify(run),
+        duplicates=facts.duplicates(run) if target.name == "unique" else None,
+        contamination=None if is_prompts else facts.contamination(run),
         licence=cfg.license,
+        manifest=record.NAME,
     )
+
+
+def _check_kept(run: Run, target: _Target, rows: int, kept: int) -> None:
+    if rows != kept:
+        raise DataError(
+            f"{target.table} holds {rows:,} rows, and the run now keeps {kept:,}; run "
+            f"`kernelsift export --run {run.path}` first"
+        )
+
+
+def _rule(plan: SplitPlan) -> str:
+    """How rows were assigned, and what a split by row would have done."""
+    cfg = plan.settings
+    shares = {"validation": cfg.validation, "test": cfg.test}
+    parts = [f"{percent(share)} to {side}" for side, share in shares.items() if share]
+    parts.append(f"{percent(1 - cfg.validation - cfg.test)} to training")
+    by = ", in each band of difficulty" if cfg.stratify == "difficulty" else ""
+    name, rows = plan.largest
+    clusters = sum(plan.clusters.values())
+    whole = len(plan.sides)
+    leak = f"Had the {whole:,} rows of the filtered set been split {plan.leak.sentence()}."
+    return " ".join([
+        "Rows are one cluster when they share a module's name, or when their modules or their "
+        "answers are the same program or nearly so; clusters were assigned whole, by a hash "
+        f"with seed {cfg.seed}, {', '.join(parts)}{by}.",
+        f"The published sets have {clusters:,} clusters; the largest, {name}, has {rows:,} rows.",
+        *([leak] if whole else []),
+    ])
 
 
 def _meaning(target: _Target, column: str) -> str:
@@ -264,101 +316,3 @@ def _meaning(target: _Target, column: str) -> str:
 def _type(kind: pa.DataType) -> str:
     text = str(kind)
     return text if len(text) <= 40 else text.split("<")[0] + "<…>"
-
-
-def _funnel(run: Run, name: str) -> tuple[FunnelStep, ...]:
-    """Every row loaded, once: by the first thing that put it out, or as kept."""
-    counts: dict[tuple[str, str], int] = {}
-    last = STAGES[:-1] if name == "filtered" else STAGES
-    dropped = run.dropped(last)
-    judging = {entry.id for entry in run.kept_before("judge")}
-    for id_, state in run.states().items():
-        decision = dropped.get(id_)
-        if decision:
-            place = (decision.stage, f"dropped: {decision.reason}")
-        elif state in {"failed", "pending"}:
-            place = ("judge" if id_ in judging else "verify", state)
-        else:
-            place = ("kept", "")
-        counts[place] = counts.get(place, 0) + 1
-    order = [*last, "kept"]
-    ordered = sorted(counts.items(), key=lambda item: (order.index(item[0][0]), item[0][1]))
-    return tuple(FunnelStep(stage, reason, rows) for (stage, reason), rows in ordered)
-
-
-def _prompts_funnel(run: Run, rows: int) -> tuple[FunnelStep, ...]:
-    """Every module that a prompt was asked for, once."""
-    counts: Counter[str] = Counter()
-    for fact in run.latest("prompts").values():
-        body = fact.body if fact else None
-        failed = f"failed: {body.failure}" if isinstance(body, Failure) else "written"
-        counts[failed if body else "pending"] += 1
-    if counts["written"] != rows:  # prompts.parquet is of an earlier run of the stage
-        counts = Counter(written=rows)
-    ordered = sorted(counts.items(), key=lambda item: (item[0] == "written", item[0]))
-    return tuple(FunnelStep("prompts", reason, count) for reason, count in ordered if count)
-
-
-def _author(run: Run) -> str:
-    """Who wrote the prompts, for the summary."""
-    settings = run.stages().get("prompts", {}).get("settings")
-    if not isinstance(settings, dict):
-        return ""
-    if settings["generator"] == "template":
-        return f", by a template ({settings['version']})"
-    return f", by {settings['model']} with prompt version {settings['prompt']}"
-
-
-def _verify(run: Run) -> CardVerify | None:
-    """What verify found among the rows that the filter kept."""
-    stage = run.stages().get("verify")
-    if stage is None:
-        return None
-    settings = stage["settings"]
-    assert isinstance(settings, dict)
-    asked = {entry.id for entry in run.kept_before("verify")}
-    made = [ds[-1] for id_, ds in run.decisions(("verify",)).items() if id_ in asked]
-    return CardVerify(settings["facts"], settings["policy"], count(d.evidence for d in made))
-
-
-def _judge(run: Run) -> CardJudge | None:
-    stage = run.stages().get("judge")
-    if stage is None:
-        return None
-    settings = stage["settings"]
-    assert isinstance(settings, dict)
-    facts = [f for f in run.latest("judge").values() if f is not None]
-    judged = sum(fact.body.kind == "judgement" for fact in facts)
-    ((usd,),) = run.store.rows("SELECT total(usd) FROM replies WHERE stage = 'judge'")
-    static = settings["judge"] == "static"
-    model = "static" if static else settings["model"]
-    version = settings["version"] if static else settings["prompt"]
-    return CardJudge(model, version, judged, usd)
-
-
-def _sources(run: Run, target: _Target) -> tuple[CardSource, ...]:
-    if target.name == "prompts":
-        settings = run.stages().get("prompts", {}).get("settings")
-        named = settings.get("source") if isinstance(settings, dict) else None
-        if isinstance(settings, dict) and named:
-            return (CardSource(_shown(str(named)), str(settings.get("revision") or ""), ""),)
-    if not run.samples.exists():
-        return ()
-    info = json.loads(run.samples.metadata()["info"])
-    files = info.get("files") or []
-    revision = info.get("revision") or (f"sha256 {files[0]['sha256']}" if files else "")
-    name = Path(info["spec"]).name if files else info["spec"]
-    return (CardSource(name, revision, ""),)
-
-
-def _without_folders(command: str) -> str:
-    """The command without where files lie on this machine, which is nobody's business."""
-    return shlex.join(_shown(word) for word in shlex.split(command))
-
-
-def _shown(word: str) -> str:
-    """A local path by its name alone; other words (a Hub id, a URL) as they are."""
-    flag, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    path = Path(value).expanduser()
-    is_path = path.is_absolute() or value.startswith(("./", "../", "~")) or path.exists()
-    return f"{flag}{sign}{path.name}" if is_path and "/" in value else word
