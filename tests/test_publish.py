@@ -69,8 +69,10 @@ def test_the_card_s_front_matter_parses_and_lists_files_that_exist(
     listed = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert listed == {
         "README.md",
+        "manifest.json",
         "data/train-00000-of-00001.parquet",
         "data/validation-00000-of-00001.parquet",
+        *([] if name == "prompts" else ["plots/funnel.png", "plots/scores.png"]),
     }
 
 
@@ -249,7 +251,11 @@ def at_env(hub: FakeHub, folder: Path) -> dict[str, str]:
     return {"HF_ENDPOINT": hub.endpoint, **home}
 
 
-def upload(folder: Path, run: Path, *args: object, token: str = TOKEN) -> Done:
+def upload(
+    folder: Path, run: Path, *args: object, token: str = TOKEN, sources: bool = True
+) -> Done:
+    """Upload in this process; with `sources` the licence of rows.jsonl is given, too."""
+    args = (*args, *(("--source-license", "rows.jsonl=mit") if sources else ()))
     env = {"HF_TOKEN": token, "HF_HOME": str(folder / "hf")} if token else {}
     done = call(folder, "publish", "--upload", "--run", run, *args, "--json", **env)
     assert not token or token not in done.out + done.err
@@ -280,7 +286,8 @@ def test_without_a_token_its_variable_is_named(
 def test_upload_makes_private_repositories_with_one_commit_each(tmp_path: Path) -> None:
     run = published(tmp_path)
     with FakeHub() as hub:
-        args = ("publish", "--upload", "--license", "mit", "--run", run, "--json")
+        licences = ("--license", "mit", "--source-license", "rows.jsonl=mit")
+        args = ("publish", "--upload", *licences, "--run", run, "--json")
         env = at_env(hub, tmp_path)
         (tmp_path / ".env").write_text(f"HF_TOKEN={TOKEN}\n", "utf-8")
         done = spawn(tmp_path, *args, **env)
@@ -310,13 +317,19 @@ def test_upload_makes_private_repositories_with_one_commit_each(tmp_path: Path) 
 
 def test_a_second_upload_removes_stale_data_and_nothing_else(tmp_path: Path, hub: FakeHub) -> None:
     run = curated(tmp_path)
-    stale = {"data/train-00001-of-00002.parquet": b"old", ".gitattributes": b"x", "NOTES.md": b"y"}
+    stale = {
+        "data/train-00001-of-00002.parquet": b"old",
+        "plots/old.png": b"old",
+        ".gitattributes": b"x",
+        "NOTES.md": b"y",
+    }
     hub.repos["org/base-unique"] = Repo(private=True, files=dict(stale))
     more = ("--license", "mit", "--namespace", "org", "--name", "base")
     assert upload(tmp_path, run, *more).code == 0
     files = hub.repos["org/base-unique"].files
     assert set(files) == {
-        ".gitattributes", "NOTES.md", "README.md", "data/train-00000-of-00001.parquet",
+        ".gitattributes", "NOTES.md", "README.md", "manifest.json", "plots/funnel.png",
+        "plots/scores.png", "data/train-00000-of-00001.parquet",
         "data/validation-00000-of-00001.parquet",
     }  # fmt: skip
     assert len(hub.repos["org/base-unique"].commits) == 1

@@ -113,7 +113,16 @@ def test_a_commit_of_someone_else_in_between_is_not_undone(tmp_path: Path, hub: 
 
 def test_kill_9_in_the_middle_of_an_upload_loses_and_repeats_nothing(tmp_path: Path) -> None:
     run = curated(tmp_path)
-    args = ("publish", "--upload", *MIT, "--run", str(run), "--json")
+    args = (
+        "publish",
+        "--upload",
+        *MIT,
+        "--source-license",
+        "rows.jsonl=mit",
+        "--run",
+        str(run),
+        "--json",
+    )
     with FakeHub() as found:
         env = {**at_env(found, tmp_path), "HF_TOKEN": TOKEN}
         found.hold = 1  # the first file arrives, the second is on its way

@@ -9,15 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernelsift.errors import DataError
-from kernelsift.report.card import (
+from kernelsift.report.card import render_card, size_category
+from kernelsift.report.card_facts import (
     CardFacts,
     CardJudge,
     ColumnNote,
+    Figure,
     FunnelStep,
+    Results,
     Source,
     Split,
-    render_card,
-    size_category,
+    Spread,
 )
 from kernelsift.report.markdown import code, fenced, plain
 
@@ -33,11 +35,12 @@ FACTS = CardFacts(
         Split("train", "data/train-*.parquet", 6463, 2670),
         Split("validation", "data/validation-*.parquet", 718, 297),
     ),
-    split_seed=42,
-    validation=0.1,
-    command="kernelsift publish --repo someone/kernels",
+    split_rule="Clusters were assigned whole (seed 42).",
+    commands=("kernelsift load rows.jsonl", "kernelsift publish --name kernels"),
     versions={"kernelsift": "0.1.0", "numpy": "2.4.6"},
-    judge=CardJudge("openai/gpt-5.2", "original-1:9f2c", 7181, 35.8),
+    judge=CardJudge(
+        "openai/gpt-5.2", {"gpt-5.2-2026-01-02": 7181}, "original-1:9f2c", 7181, {}, 35.8
+    ),
     licence="mit",
 )
 UNESCAPED_PIPE = re.compile(r"(?<!\\)(?:\\\\)*\|")
@@ -54,6 +57,7 @@ def test_the_front_matter_has_the_keys_that_the_hub_reads():
         "license": "mit",
         "pretty_name": "Sifted kernels",
         "size_categories": ["1K<n<10K"],
+        "task_categories": ["text-generation"],
         "tags": ["triton", "gpu-kernels", "code", "kernelsift"],
         "configs": [
             {
@@ -102,9 +106,13 @@ def test_a_table_survives_pipes_and_line_ends():
         columns=(ColumnNote(nasty, nasty, nasty),),
         funnel=(FunnelStep(nasty, nasty, FACTS.input_rows),),
         sources=(Source(nasty, nasty, nasty),),
+        duplicates=Results({nasty: [nasty, {nasty: 1}]}, ((nasty, nasty, 3),), (nasty,)),
+        contamination=Results({nasty: nasty}, ((nasty, nasty, 3),)),
+        leaks=((nasty, 3),),
+        spreads=(Spread(nasty, 3, 0, 1, 2, 3, 4),),
     )
     tables = re.findall(r"(?:^\|.*\n)+", render_card(facts), re.MULTILINE)
-    assert len(tables) == 5
+    assert len(tables) == 11
     for found in tables:
         widths = {len(UNESCAPED_PIPE.findall(line)) for line in found.splitlines()}
         assert len(widths) == 1, found
@@ -125,8 +133,38 @@ def test_the_judge_is_named_with_prompt_and_cost():
     assert "35.80 USD (4.99 USD per 1,000 rows)" in card
 
 
+def test_the_models_that_answered_and_the_rows_without_a_rating_are_named():
+    judge = replace(FACTS.judge, answered={"a-1": 7000, "a-2": 181}, failures={"no-verdict": 12})
+    card = render_card(replace(FACTS, judge=judge))
+    assert "these models answered: `a-1` 7,000, `a-2` 181" in card
+    assert "12 rows got no rating: no-verdict 12." in card
+
+
+def test_a_source_without_a_licence_is_plain_to_see():
+    card = render_card(replace(FACTS, sources=(Source("rows.jsonl", "", ""),)))
+    assert "| `rows.jsonl` | – | **not given** |" in card
+
+
+def test_pictures_stand_in_their_sections_with_relative_links():
+    figures = {"funnel": Figure("plots/funnel.png", "a [funnel]")}
+    card = render_card(replace(FACTS, figures=figures))
+    section = card.split("## Where the rows went")[1].split("## ")[0]
+    assert "![a \\[funnel\\]](plots/funnel.png)" in section
+
+
+def test_what_was_not_looked_for_is_said_to_be_so():
+    card = render_card(FACTS)
+    assert "Duplicates were not dropped from these rows." in card
+    assert "not compared with any benchmark" in card
+
+
+def test_what_a_split_by_row_would_have_leaked_stands_beside_the_splits():
+    card = render_card(replace(FACTS, leaks=(("near answer", 12),)))
+    assert "| near answer | 12 |" in card.split("## Splits")[1]
+
+
 def test_the_static_judge_is_said_not_to_be_a_language_model():
-    card = render_card(replace(FACTS, judge=CardJudge("static", "static-1", 7181, 0.0)))
+    card = render_card(replace(FACTS, judge=CardJudge("static", {}, "static-1", 7181, {}, 0.0)))
     assert "not from a language model" in card
     assert "USD" not in card
 
@@ -138,8 +176,8 @@ def test_rows_that_nobody_judged_are_said_to_be_so():
 def test_the_card_tells_how_to_load_how_it_was_made_and_how_it_was_split():
     card = render_card(FACTS)
     assert 'load_dataset("someone/kernels")' in card
-    assert "```bash\nkernelsift publish --repo someone/kernels\n```" in card
-    assert "(seed 42): no module is on both sides" in card
+    assert "```bash\nkernelsift load rows.jsonl\nkernelsift publish --name kernels\n```" in card
+    assert "Clusters were assigned whole (seed 42)." in card
     assert "| `kernelsift` | `0.1.0` |" in card
     assert "| `someone/rollouts` | `1576375b` | MIT at this revision |" in card
 

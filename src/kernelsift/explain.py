@@ -1,13 +1,14 @@
 """why: the path of one row, in plain words, with its evidence."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kernelsift import decision_words as words
 from kernelsift.errors import DataError
 from kernelsift.model import Decision, Entry, Fact, Failure
 from kernelsift.run import STAGES, Run
+from kernelsift.sides import Assigned, read_side
 
 _SHOWN = 8
 _DIGITS = 9
@@ -24,6 +25,8 @@ class Explanation:
     fact: Fact | None
     """Of the judge."""
     verified: Fact | None = None
+    split: Assigned | None = None
+    """Where publish or export has put it last."""
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -38,6 +41,7 @@ class Explanation:
             "decisions": [d.model_dump(mode="json") for d in self.decisions],
             "judge": self.fact.body.model_dump(mode="json") if self.fact else None,
             "verify": self.verified.body.model_dump(mode="json") if self.verified else None,
+            "split": asdict(self.split) if self.split else None,
         }
 
     def lines(self) -> list[str]:
@@ -51,6 +55,8 @@ class Explanation:
         measured = {"verify": self.verified, "judge": self.fact}
         for stage in STAGES:
             out += [f"  {line}" for line in _stage_lines(stage, made.get(stage), measured)]
+        if self.split:
+            out.append("  " + words.assigned(self.split))
         return [*out, f"  so it is {self.state}"]
 
 
@@ -67,6 +73,7 @@ def explain(run: Run, row: str) -> Explanation:
         decisions=tuple(run.decisions().get(entry.id, ())),
         fact=run.fact("judge", entry.id),
         verified=run.fact("verify", entry.id),
+        split=read_side(run.path, entry.id),
     )
 
 

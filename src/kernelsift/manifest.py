@@ -22,16 +22,18 @@ def write_manifest(session: Session, tallies: Sequence[Tally]) -> None:
     run = session.run
     path = run.path / "manifest.json"
     status = run.status()
+    command = list(session.command)
     write_json(
         path,
         {
             "manifest_version": 1,
             "written": now(),
-            "command": list(session.command),
+            "command": command,
+            "commands": {**_known(path, "commands"), **{t.stage: command for t in tallies}},
             "settings": session.settings.model_dump(mode="json"),
             "source": _source(run),
             "stages": {name: dict(values) for name, values in sorted(run.stages().items())},
-            "tallies": {**_tallies(path), **{t.stage: _values(t) for t in tallies}},
+            "tallies": {**_known(path, "tallies"), **{t.stage: _values(t) for t in tallies}},
             "states": dict(status.states),
             "counts": {name: dict(counts) for name, counts in status.stages.items()},
             "usd": status.usd,
@@ -50,10 +52,10 @@ def _source(run: Run) -> Any:
     return json.loads(run.samples.metadata()["info"])
 
 
-def _tallies(path: Path) -> dict[str, Any]:
+def _known(path: Path, what: str) -> dict[str, Any]:
     """What an earlier manifest says of each stage; nothing when there is none that can be read."""
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))["tallies"]
+        known = json.loads(path.read_text(encoding="utf-8"))[what]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return known if isinstance(known, dict) else {}

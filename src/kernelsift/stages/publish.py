@@ -217,14 +217,15 @@ def _side_of(run: Run, target: _Target, plan: SplitPlan) -> Callable[[str], Side
     if target.name == "prompts":
         return lambda name: plan.names[name]
 
+    kept = facts.kept(run, target.name)
+
     def side(id_: str) -> Side:
-        found = plan.sides.get(SampleId(id_))
-        if found is None:
+        if id_ not in kept:
             raise DataError(
-                f"{target.table} holds a row that the run does not hold or no longer keeps; run "
-                f"`kernelsift export --run {run.path}` first"
+                f"{target.table} holds the row {id_}, which the run does not hold or no longer "
+                f"keeps; run `kernelsift export --run {run.path}` first"
             )
-        return found
+        return plan.sides[SampleId(id_)]
 
     return side
 
