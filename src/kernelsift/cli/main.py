@@ -7,6 +7,7 @@ import click
 
 from kernelsift.cli import commands, console
 from kernelsift.cli.explain import diff, why
+from kernelsift.cli.export import export, lengths
 from kernelsift.cli.gate import gate
 from kernelsift.cli.verify import verify, verify_file
 from kernelsift.errors import KernelsiftError
@@ -39,7 +40,8 @@ for _command in (
     commands.prompts,
     commands.analyze,
     commands.dedup,
-    commands.export,
+    export,
+    lengths,
     commands.publish,
     verify,
     verify_file,

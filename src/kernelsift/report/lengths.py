@@ -68,7 +68,7 @@ def _histogram(axis: Axes, lengths: Lengths) -> None:
     axis.set_title("How long rows are")
     axis.set_ylabel("rows")
     axis.grid(visible=True, axis="y")
-    axis.legend(frameon=False, loc="upper left")
+    axis.legend(frameon=False, loc="best")
 
 
 def _coverage(axis: Axes, lengths: Lengths) -> None:

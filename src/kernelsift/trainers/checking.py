@@ -131,10 +131,12 @@ class Checker:
 
     def _lengths(self, row: Rendering, found: Masked) -> tuple[int, int, list[Problem]]:
         """Count tokens, all and trained ones, as far as the sequence goes."""
-        ends = _bounds(found, self.counter)
-        total = ends[-1][1] if ends else self.counter.count(found.text)
+        spans = [(start, end) for start, end in found.trained if end > start]
+        places = [place for span in spans for place in span]
+        *bounds, total = self.counter.before(found.text, [*places, len(found.text)])
         limit = self.seq_len or total
-        trained = sum(max(0, min(b, limit) - min(a, limit)) for a, b in ends[:-1])
+        pairs = zip(bounds[::2], bounds[1::2], strict=True)
+        trained = sum(max(0, min(end, limit) - min(start, limit)) for start, end in pairs)
         problems = []
         if not trained and found.trained:
             problems.append(Problem("nothing-trained", f"{total:,} tokens"))
@@ -176,16 +178,6 @@ def _stop(row: Rendering, found: Masked) -> Iterator[Problem]:
     stop = after.split()[0]
     if not found.covers(start, start + len(stop)):
         yield Problem("stop-not-trained", repr(stop))
-
-
-def _bounds(found: Masked, counter: Counter) -> list[tuple[int, int]]:
-    """Token positions of the trained spans, and last one of the whole text."""
-    spans = []
-    for start, end in found.trained:
-        if end > start:
-            spans.append((counter.count(found.text[:start]), counter.count(found.text[:end])))
-    total = counter.count(found.text)
-    return [*((a, max(b, a + 1)) for a, b in spans), (0, total)]
 
 
 def _merged(row: Rendering, tokenizer: Tokenizer) -> list[Problem]:

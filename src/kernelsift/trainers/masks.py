@@ -9,7 +9,7 @@ chunk       NeMo RL: what each turn adds to the rendering before it, a turn at a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kernelsift.trainers.formats import Trainer
@@ -43,10 +43,14 @@ class Rendering:
     view: View
     template: ChatTemplate
     whole: Rendered
+    _heads: dict[tuple[int, bool], str] = field(default_factory=dict, repr=False)
 
     def head(self, turns: int, *, ask: bool = False) -> str:
-        """The first turns as text; with `ask` and the invitation to speak."""
-        return self.template.render(self.view.messages[:turns], self.view.tools, ask=ask).text
+        """The first turns as text; with `ask` and the invitation to speak. Rendered once each."""
+        if (turns, ask) not in self._heads:
+            messages = self.view.messages[:turns]
+            self._heads[turns, ask] = self.template.render(messages, self.view.tools, ask=ask).text
+        return self._heads[turns, ask]
 
     def answers(self) -> list[int]:
         """Indices of the turns that are to be learned."""

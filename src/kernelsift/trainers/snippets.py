@@ -120,7 +120,11 @@ def readme(note: ExportNote) -> str:
         "",
         "| file | rows |",
         "|---|---|",
-        *(f"| `{split}{trainer.suffix}` | {rows:,} |" for split, rows in note.counts.items()),
+        *(
+            f"| `{split}{trainer.suffix}` | {rows:,} |"
+            for split, rows in note.counts.items()
+            if rows
+        ),
         "",
     ]
     for name, text in files.items():

@@ -1,6 +1,8 @@
 """Tokens of a text: by a named tokenizer, or an estimate from bytes that says it is one."""
 
+import bisect
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +18,7 @@ _TEMPLATE = "chat_template.jinja"
 
 
 class Counter(Protocol):
-    """Counts tokens of a text, and says where each one ends."""
+    """Counts tokens of a text, all of them or those of its beginnings."""
 
     @property
     def label(self) -> str: ...
@@ -28,8 +30,8 @@ class Counter(Protocol):
         """Return how many tokens a text has."""
         ...
 
-    def ids(self, text: str) -> list[int] | None:
-        """Return the tokens; None where only their number can be told."""
+    def before(self, text: str, places: Sequence[int]) -> list[int]:
+        """Return how many tokens of a text begin before each of these characters."""
         ...
 
 
@@ -51,9 +53,9 @@ class Estimate:
         """Return the estimated number of tokens."""
         return -int(-len(text.encode("utf-8", "replace")) // self.factor)
 
-    def ids(self, text: str) -> None:
-        """Nothing: an estimate knows no tokens."""
-        _ = text
+    def before(self, text: str, places: Sequence[int]) -> list[int]:
+        """Return the estimated tokens in front of each of these characters."""
+        return [self.count(text[:place]) for place in places]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ class Tokenizer:
     def count(self, text: str) -> int:
         """Return how many tokens a text has, special tokens of the text included."""
         return len(self.ids(text))
+
+    def before(self, text: str, places: Sequence[int]) -> list[int]:
+        """Return how many tokens of a text begin before each of these characters."""
+        offsets = self.fast.encode(text, add_special_tokens=False).offsets
+        starts = [start for start, _ in offsets]
+        return [bisect.bisect_left(starts, place) for place in places]
 
     def ids(self, text: str) -> list[int]:
         """Return the tokens; none is added in front or behind."""
@@ -108,8 +116,9 @@ def load_tokenizer(name: str, token: str | None = None) -> Tokenizer:
     config = _config(folder / _CONFIG)
     bos, eos = _special(config, "bos_token"), _special(config, "eos_token")
     source = _template(folder, config)
-    template = compiled(f"of {name}", source, bos=bos, eos=eos) if source else None
-    return Tokenizer(name, fast, bos, eos, template)
+    label = folder.resolve().name if path.exists() else name
+    template = compiled(f"of {label}", source, bos=bos, eos=eos) if source else None
+    return Tokenizer(label, fast, bos, eos, template)
 
 
 def _from_hub(name: str, token: str | None) -> tuple[Path, Path]:
