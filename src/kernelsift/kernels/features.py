@@ -10,18 +10,29 @@ from typing import Any
 
 from kernelsift import source
 from kernelsift.kernels import operations
+from kernelsift.kernels.calls import (
+    call_name,
+    is_launch,
+    is_published_network,
+    language_calls,
+    layers,
+    operations_of,
+)
 from kernelsift.kernels.metrics import (
     Metrics,
+    Program,
     Scope,
     Walk,
     decorator_name,
     is_kernel,
     metrics,
+    read_program,
     walk,
 )
 from kernelsift.kernels.operations import Group
+from kernelsift.kernels.structure import Structure, structure
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Changes whenever the same code may give other numbers."""
 
 _REDUCTIONS = frozenset([
@@ -38,25 +49,12 @@ _REDUCTIONS = frozenset([
     "softmax",
     "sort",
 ])
-_SETUP = frozenset({"__init__", "reset_parameters", "get_inputs", "get_init_inputs", "extra_repr"})
-_NOT_TENSORS = frozenset({
-    "tl",
-    "triton",
-    "math",
-    "np",
-    "numpy",
-    "os",
-    "sys",
-    "random",
-    "itertools",
-})
-_TORCH_ROOTS = frozenset({"torch", "F", "nn"})
 _PLAIN_INTS = frozenset({0, 1, 2})
-_CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict", "Module", "ParameterList"})
+_NETWORKS = frozenset({"attention", "recurrent", "transformer"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Features(Metrics):
+class Features(Metrics, Structure):
     """What can be seen of a Triton answer without running it. Counts unless said otherwise."""
 
     kernels: int
@@ -108,12 +106,19 @@ class ReferenceFeatures:
     """What can be seen of a PyTorch module. Counts unless said otherwise."""
 
     code_lines: int
+    nodes: int
+    """Nodes of the syntax tree; operators and name contexts are no nodes here."""
     calls: int
     unique_calls: int
     torch_calls: int
     """Calls of PyTorch functions, tensor methods and `nn` layers that the table knows."""
     operations: int
     """Those that compute, operators included."""
+    operators: int
+    """Arithmetic operators other than `@`."""
+    networks: int
+    """Whole networks in one call: recurrent, attention and transformer operations, and published
+    networks whose code is not in the file (`from_pretrained`, `torchvision.models`)."""
     groups: tuple[Group, ...]
     """Classes of the operations, each once, in the table's order."""
     names: tuple[str, ...]
@@ -125,39 +130,50 @@ class ReferenceFeatures:
 
 def measure_features(code: str) -> Features | None:
     """Measure a Triton answer; None where Python cannot parse it."""
-    tree = source.parse(code)
-    if tree is None:
-        return None
-    walked = walk(tree)
+    program = read_program(code)
+    return None if program is None else features_of(program)
+
+
+def features_of(program: Program) -> Features:
+    """Measure a Triton answer that was parsed."""
+    walked = program.walked
     kernels = [n for n, _ in walked.of(ast.FunctionDef) if is_kernel(n)]
-    calls = _language_calls(walked)
+    names = {k.name for k in kernels if isinstance(k, ast.FunctionDef)}
     return Features(
-        **vars(metrics(code, tree, walked)),
+        **vars(metrics(program.code, program.tree, walked)),
+        **vars(structure(walked)),
         **_kernel_facts(kernels, walked),
-        **_language_facts(calls),
-        **_host_facts(tree, walked, {k.name for k in kernels if isinstance(k, ast.FunctionDef)}),
+        **_language_facts(language_calls(walked)),
+        **_host_facts(program.tree, walked, names),
     )
 
 
 def measure_reference(reference: str) -> ReferenceFeatures | None:
     """Measure a PyTorch module; None where Python cannot parse it."""
-    tree = source.parse(reference)
-    if tree is None:
-        return None
-    walked = walk(tree)
-    names = [_call_name(node) for node, _ in walked.of(ast.Call)]
-    found = _operations_of(walked)
-    computing = {name: group for name, group in found if group not in operations.FREE}
+    program = read_program(reference)
+    return None if program is None else reference_features_of(program)
+
+
+def reference_features_of(program: Program) -> ReferenceFeatures:
+    """Measure a PyTorch module that was parsed."""
+    walked = program.walked
+    names = [call_name(node) for node, _ in walked.of(ast.Call)]
+    found = operations_of(walked)
+    computing = [(name, group) for name, group in found if group not in operations.FREE]
     groups = {group for _, group in found}
     return ReferenceFeatures(
-        code_lines=sum(1 for line in reference.splitlines() if line.strip()),
+        code_lines=sum(1 for line in program.code.splitlines() if line.strip()),
+        nodes=sum(map(len, walked.nodes.values())),
         calls=len(names),
         unique_calls=len(set(names)),
         torch_calls=len([name for name, _ in found if name.isidentifier()]),
-        operations=len([group for _, group in found if group not in operations.FREE]),
+        operations=len(computing),
+        operators=sum(name == "operator" for name, _ in computing),
+        networks=sum(group in _NETWORKS for _, group in computing)
+        + sum(is_published_network(node) for node, _ in walked.of(ast.Call)),
         groups=tuple(group for group in operations.GROUPS if group in groups),
-        names=tuple(sorted(computing)),
-        layers=_layers(walked),
+        names=tuple(sorted({name for name, _ in computing})),
+        layers=layers(walked),
         loops=len(walked.of(ast.For, ast.While, ast.comprehension)),
         classes=len(walked.of(ast.ClassDef)),
     )
@@ -165,22 +181,8 @@ def measure_reference(reference: str) -> ReferenceFeatures | None:
 
 def reference_groups(tree: ast.Module) -> tuple[Group, ...]:
     """Return the classes of the operations of a parsed module, each once, in the table's order."""
-    groups = {group for _, group in _operations_of(walk(tree))}
+    groups = {group for _, group in operations_of(walk(tree))}
     return tuple(group for group in operations.GROUPS if group in groups)
-
-
-def _call_name(node: ast.AST) -> str:
-    assert isinstance(node, ast.Call)
-    func = node.func
-    if isinstance(func, ast.Attribute):
-        return func.attr
-    return func.id if isinstance(func, ast.Name) else ""
-
-
-def _root(node: ast.expr) -> str:
-    while isinstance(node, ast.Attribute | ast.Call | ast.Subscript):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else ""
 
 
 # ---- kernels ------------------------------------------------------------------------------------
@@ -218,23 +220,6 @@ def _is_constexpr(argument: ast.arg) -> bool:
 def _is_hard_coded(node: ast.AST, scope: Scope) -> bool:
     value = node.value if isinstance(node, ast.Constant) else None
     return scope.in_kernel and type(value) is int and value not in _PLAIN_INTS
-
-
-def _language_calls(walked: Walk) -> list[tuple[str, ast.Call, Scope]]:
-    roots = {"tl"}
-    for node, _ in walked.of(ast.Import, ast.ImportFrom):
-        assert isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names:
-            if alias.name in {"triton.language", "language"} and alias.asname:
-                roots.add(alias.asname)
-    found: list[tuple[str, ast.Call, Scope]] = []
-    for node, scope in walked.of(ast.Call):
-        assert isinstance(node, ast.Call)
-        if isinstance(node.func, ast.Attribute):
-            root = _root(node.func)
-            if root in roots or (root == "triton" and "language" in source.dotted(node.func)):
-                found.append((node.func.attr, node, scope))
-    return found
 
 
 def _has(call: ast.Call, position: int, *names: str) -> bool:
@@ -287,27 +272,18 @@ def _host_facts(tree: ast.Module, walked: Walk, kernels: set[str]) -> dict[str, 
     calls = [(n, s) for n, s in walked.of(ast.Call) if not s.in_kernel]
     computing = [
         name
-        for name, group in _operations_of(walked, calls_only=True)
+        for name, group in operations_of(walked, calls_only=True)
         if group not in operations.FREE
     ]
     return {
-        "launches": sum(_is_launch(node, kernels) for node, _ in calls),
+        "launches": sum(is_launch(node, kernels) for node, _ in calls),
         "compute_calls": len(computing),
         "compute_names": tuple(sorted(set(computing))),
-        "contiguous_calls": sum(_call_name(node) == "contiguous" for node, _ in calls),
-        "layers": _layers(walked),
+        "contiguous_calls": sum(call_name(node) == "contiguous" for node, _ in calls),
+        "layers": layers(walked),
         "classes": len(walked.of(ast.ClassDef)),
         "identity": _is_identity(tree),
     }
-
-
-def _is_launch(node: ast.AST, kernels: set[str]) -> bool:
-    assert isinstance(node, ast.Call)
-    func = node.func
-    if not isinstance(func, ast.Subscript):
-        return False
-    name = source.dotted(func.value).rpartition(".")[2]
-    return name in kernels or not isinstance(func.slice, ast.Constant | ast.UnaryOp)
 
 
 def _is_identity(tree: ast.Module) -> bool:
@@ -321,77 +297,3 @@ def _is_identity(tree: ast.Module) -> bool:
         return False
     value = body[0].value if isinstance(body[0], ast.Return) else None
     return value is None or isinstance(value, ast.Name | ast.Constant)
-
-
-def _layer_name(node: ast.AST) -> str:
-    """Return the name of the `nn` class that a call makes, or ""."""
-    assert isinstance(node, ast.Call)
-    name = source.dotted(node.func)
-    root, _, last = name.rpartition(".")
-    if root.partition(".")[0] in _TORCH_ROOTS and last[:1].isupper() and "nn" in root.split("."):
-        return last
-    return last if not root and operations.layer(last) else ""
-
-
-def _layers(walked: Walk) -> int:
-    names = [_layer_name(node) for node, _ in walked.of(ast.Call)]
-    return sum(bool(n) and n not in _CONTAINERS and n != "Parameter" for n in names)
-
-
-def _function_of(scope: Scope) -> str:
-    function = scope.function
-    return function.name if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) else ""
-
-
-def _attribute_layers(walked: Walk) -> dict[str, ast.Call]:
-    """Return the call that makes `self.name`, for attributes set to a layer of the table."""
-    found: dict[str, ast.Call] = {}
-    for node, _ in walked.of(ast.Assign):
-        assert isinstance(node, ast.Assign)
-        value, target = node.value, node.targets[0]
-        made = isinstance(value, ast.Call) and operations.layer(_layer_name(value))
-        if made and isinstance(target, ast.Attribute) and isinstance(value, ast.Call):
-            found[target.attr] = value
-    return found
-
-
-def _operations_of(walked: Walk, *, calls_only: bool = False) -> list[tuple[str, Group]]:
-    """Return (name, group) of the operations that run outside kernels and set-up code.
-
-    A layer counts where `self.name(…)` calls it. In a whole module (not `calls_only`) layers that
-    stand in containers, and arithmetic operators, count as well.
-    """
-    attributes = _attribute_layers(walked)
-    direct = set(attributes.values())
-    found: list[tuple[str, Group]] = []
-    for node, scope in walked.of(ast.Call):
-        assert isinstance(node, ast.Call)
-        if not scope.in_kernel and (known := _operation(node, scope, attributes)):
-            found.append(known)
-        elif not calls_only and node not in direct:
-            name = _layer_name(node)
-            if made := operations.layer(name):
-                found.append((name, made.group))
-    for node, scope in walked.of(ast.BinOp):
-        if scope.in_kernel or _function_of(scope) in _SETUP or scope.function is None:
-            continue
-        product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
-        if product or not calls_only:
-            found.append(("@", "matmul") if product else ("operator", "elementwise"))
-    return found
-
-
-def _operation(
-    node: ast.Call, scope: Scope, attributes: dict[str, ast.Call]
-) -> tuple[str, Group] | None:
-    if scope.function is None or _function_of(scope) in _SETUP:
-        return None
-    func = node.func
-    maker = func if isinstance(func, ast.Call) else None
-    if isinstance(func, ast.Attribute) and source.dotted(func) == f"self.{func.attr}":
-        maker = attributes.get(func.attr)
-    elif isinstance(func, ast.Attribute) and _root(func) not in _NOT_TENSORS:
-        known = operations.function(func.attr)
-        return (func.attr, known.group) if known else None
-    layer = operations.layer(_layer_name(maker)) if maker else None
-    return (_layer_name(maker), layer.group) if layer and maker else None

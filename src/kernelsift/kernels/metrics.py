@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from kernelsift import source
+
 LONG_LINE = 100
 _POOR_NAME = re.compile(
     r"(?:tmp|buf|x|y|r|t|v|a|temp|var)_?\d+|[xyzr]numel|tmp|temp|foo|bar|[a-zA-Z]"
@@ -98,6 +100,21 @@ class Metrics:
     """Lines of 20 characters or more that repeat an earlier line."""
     poor_names: float
     """Share of assigned names and parameters that say nothing (tmp3, xnumel, single letters)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A text that Python can read, with its syntax tree, visited once."""
+
+    code: str
+    tree: ast.Module
+    walked: Walk
+
+
+def read_program(code: str) -> Program | None:
+    """Parse and walk a text; None where Python cannot parse it."""
+    tree = source.parse(code)
+    return None if tree is None else Program(code, tree, walk(tree))
 
 
 def is_kernel(node: ast.AST) -> bool:
