@@ -44,6 +44,10 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "by": ("exact", "near"), "side": "both", "score": "reward", "keep": 2, "threshold": 0.9,
         "constants": False, "common": 0.1, "alarm": 0.5,
     },
+    "export": {
+        "formats": ("trl", "axolotl"), "reasoning": "inline", "answer": "code",
+        "prompt": "generated", "rows": "filtered",
+    },
     "split": {"seed": 7, "validation": 0.2, "test": 0.1, "stratify": "difficulty"},
     "publish": {
         "namespace": "me", "name": "base", "license": "mit", "private": False,
@@ -85,6 +89,11 @@ def test_the_table_above_names_every_setting_there_is() -> None:
     assert {k: set(v) - {"price"} for k, v in found.items() if k != "workers"} == {
         name: set(section) for name, section in EVERYTHING.items()
     }
+
+
+def test_a_format_that_is_none_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"'axolot' is no format; did you mean axolotl\?"):
+        Settings.read(None, {"export.formats": ["trl", "axolot"]})
 
 
 def test_the_defaults_are_those_of_the_project() -> None:
