@@ -28,7 +28,7 @@ def sentence(decision: Decision) -> str:
 
 
 def details(decision: Decision, fact: Fact | None) -> list[str]:
-    """What stands below the sentence: reasons and findings of verify, more hits of decontaminate."""
+    """What stands below the sentence: findings of verify, further hits of decontaminate."""
     if decision.stage == "decontaminate":
         return contamination.more_hits(decision.evidence)
     if decision.stage != "verify":

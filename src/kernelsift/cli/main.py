@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import click
 
 from kernelsift.cli import commands, console
+from kernelsift.cli.decontaminate import decontaminate
 from kernelsift.cli.explain import diff, why
 from kernelsift.cli.export import export, lengths
 from kernelsift.cli.gate import gate
@@ -36,6 +37,7 @@ for _command in (
     commands.run_command,
     commands.load,
     commands.filter_command,
+    decontaminate,
     commands.judge,
     commands.prompts,
     commands.analyze,

@@ -40,8 +40,15 @@ def session_for(values: Mapping[str, Any], *, read_only: bool = False) -> Iterat
         )
 
 
-def perform(values: Mapping[str, Any], stages: Callable[["Session"], Iterable["Tally"]]) -> None:
-    """Run stages on a run directory, print their tallies, and write the manifest."""
+def perform(
+    values: Mapping[str, Any],
+    stages: Callable[["Session"], Iterable["Tally"]],
+    more: Callable[["Session"], Mapping[str, Any]] | None = None,
+) -> None:
+    """Run stages on a run directory, print their tallies, and write the manifest.
+
+    `more` says what stands in the JSON object of --json beside what every command prints.
+    """
     from kernelsift.manifest import write_manifest
 
     quiet = values["as_json"]
@@ -59,25 +66,33 @@ def perform(values: Mapping[str, Any], stages: Callable[["Session"], Iterable["T
                     write_manifest(session, tallies)
             raise
         write_manifest(session, tallies)
-        show(session, tallies, as_json=quiet)
+        if quiet and more is not None:
+            console.as_json({**_values(session, tallies), **more(session)})
+        else:
+            show(session, tallies, as_json=quiet)
 
 
 def show(session: "Session", tallies: "Sequence[Tally]", *, as_json: bool) -> None:
     """Print where every row stands now, and which files were written."""
-    status = session.run.status()
     if as_json:
-        console.as_json({
-            "run": str(session.run.path),
-            "tallies": [console.tally_values(t) for t in tallies],
-            "states": dict(status.states),
-            "usd": status.usd,
-        })
+        console.as_json(_values(session, tallies))
         return
+    status = session.run.status()
     console.line()
     console.funnel(status.states, status.stages, status.usd)
     files = [name for tally in tallies for name in tally.files]
     for name in dict.fromkeys(files):
         console.line(f"  {_place(session.run.path, name)}")
+
+
+def _values(session: "Session", tallies: "Sequence[Tally]") -> dict[str, Any]:
+    status = session.run.status()
+    return {
+        "run": str(session.run.path),
+        "tallies": [console.tally_values(t) for t in tallies],
+        "states": dict(status.states),
+        "usd": status.usd,
+    }
 
 
 def command_line(argv: Sequence[str]) -> tuple[str, ...]:

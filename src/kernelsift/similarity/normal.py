@@ -23,6 +23,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from kernelsift.source import dotted
+
 VERSION = 1
 """Raised when the same text may get another digest: stored fingerprints go with it."""
 _HOOKS = frozenset({
@@ -173,10 +175,10 @@ class _Normal:
 
     def attribute(self, node: ast.Attribute) -> None:
         name = node.attr
-        if isinstance(node.value, ast.Name) and node.value.id not in self._names.made:
+        root, _, rest = dotted(node).partition(".")
+        if root and root not in self._names.made:
             # the same whether `import a.b as b` or `import a` has made it
-            root = self._names.imported.get(node.value.id, node.value.id)
-            self._out.append(f"{root}.{name}")
+            self._out.append(f"{self._names.imported.get(root, root)}.{rest}")
             return
         self._node(node.value)
         is_own = name in self._names.attributes and not _is_dunder(name)

@@ -1,0 +1,1 @@
+"""Benchmark problems as fingerprints, and rows that hold one of them."""
