@@ -183,7 +183,7 @@ class Dedup(Frozen):
     """Jaccard similarity of shingles from which programs are near."""
     constants: bool = True
     """Whether exact programs must have the same numbers."""
-    common: float = Field(default=0.05, gt=0, le=1)
+    common: float = Field(default=0.2, gt=0, le=1)
     """Shingles that more than this share of the modules have are boilerplate."""
     alarm: float = Field(default=0.1, gt=0, le=1)
     """Share of the rows in one cluster that is reported as suspicious."""

@@ -1,11 +1,12 @@
 """Near-duplicates among programs: every pair that is reported was compared exactly.
 
-1. Each program becomes the set of its structural shingles (`tokens`), as 32-bit hashes.
-2. Shingles that many programs share say nothing (imports, launch code): those in more than `common`
-   of the programs are left out. A program of which nothing would be left keeps all of its own.
-3. Programs with the same set are one from here on.
-4. MinHash bands propose pairs (`minhash`), and the Jaccard similarity |A & B| / |A | B| of the sets
+1. Each program becomes the set of its structural shingles (`tokens`), as 32-bit hashes. Programs
+   with the same set are one from here on.
+2. MinHash bands propose pairs (`minhash`), and the Jaccard similarity |A & B| / |A | B| of the sets
    themselves decides. 32 bits make a common shingle of different ones in one of 4·10^9 comparisons.
+3. Shingles that many programs share are boilerplate (imports, launch code). What is left without
+   them must be alike too, by half of the threshold: boilerplate alone makes no pair. An edit in a
+   short program does not unmake one, as it would if boilerplate counted for nothing.
 
 The result depends on the texts alone: not on their order, on workers or on chunks.
 """
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kernelsift.similarity.minhash import Indices, Matrix
+    from kernelsift.similarity.minhash import Hashes32, Indices, Matrix
 
 THRESHOLD = 0.8
-COMMON = 0.05
+COMMON = 0.2
 """Share of the programs (of their groups, where given) that makes a shingle boilerplate."""
+_OWN = 0.5
+"""How alike programs must be without boilerplate, as a share of the threshold."""
 _CHUNK = 256
 """Programs that a process takes at a time."""
 
@@ -45,7 +48,7 @@ class Near:
     similarity: "npt.NDArray[np.float64]"
     """Jaccard similarity of each pair, at least the threshold."""
     boilerplate: int
-    """Shingles that were left out because too many programs have them."""
+    """Shingles that too many programs have."""
 
     def neighbours(self) -> dict[int, dict[int, float]]:
         """First one -> those near to it -> similarity; without those that have none."""
@@ -71,7 +74,7 @@ def find_near(
     Args:
         texts: Programs, read once; empty and broken ones are fine.
         threshold: Least Jaccard similarity of a pair, above 0.
-        common: A shingle in more than this share of the groups is boilerplate; 1 leaves none out.
+        common: A shingle in more than this share of the groups is boilerplate; at 1 none is.
         groups: What each text belongs to, say its module: many attempts at one module are no sign
             that what they share is boilerplate. Each text is a group of its own if not given.
         rank: Order of importance. It matters only where more than a thousand different programs
@@ -85,10 +88,9 @@ def find_near(
         for part in processes.map(_fingerprints, _chunks(texts)):
             sets.add(part)
         boilerplate = boilerplate_of(sets, groups, common)
-        sets.leave_out(boilerplate)
         made = list(processes.map(_signatures, sets.parts))
     order = np.asarray(range(len(sets.of)) if rank is None else rank, np.int64)
-    pairs = _Pairs(sets, threshold)
+    pairs = _Pairs(sets, threshold, boilerplate)
     if made:
         _search(np.concatenate(made), order[sets.owners], pairs)
     left, right, similarity = pairs.sorted()
@@ -113,8 +115,9 @@ def jaccard(one: "npt.NDArray[Any]", other: "npt.NDArray[Any]") -> float:
 class _Pairs:
     """Compares pairs of sets and remembers those that are similar enough."""
 
-    def __init__(self, sets: Sets, threshold: float) -> None:
+    def __init__(self, sets: Sets, threshold: float, boilerplate: "Hashes32") -> None:
         self._sets, self._lengths = sets.slices()
+        self._boilerplate = boilerplate
         self._owners = sets.owners
         self.threshold = threshold
         self.edges: dict[tuple[int, int], float] = {}
@@ -128,8 +131,25 @@ class _Pairs:
         possible = pairs[shorter >= np.floor(longer * self.threshold)]
         for one, other in possible.tolist():
             value = jaccard(self._sets[one], self._sets[other])
-            if value >= self.threshold:
+            if value >= self.threshold and self._is_more_than_boilerplate(one, other):
                 self.edges[one, other] = value
+
+    def _is_more_than_boilerplate(self, one: int, other: int) -> bool:
+        if not len(self._boilerplate):
+            return True
+        left, right = self._own(one), self._own(other)
+        nothing = not len(left) and not len(right)
+        return nothing or jaccard(left, right) >= self.threshold * _OWN
+
+    def _own(self, number: int) -> "Hashes32":
+        """A set without boilerplate."""
+        import numpy as np
+
+        found = self._sets[number]
+        at = np.searchsorted(self._boilerplate, found)
+        at[at == len(self._boilerplate)] = 0
+        own: Hashes32 = found[self._boilerplate[at] != found]
+        return own
 
     def sorted(self) -> "tuple[Indices, Indices, npt.NDArray[np.float64]]":
         """Pairs by the numbers of the programs."""

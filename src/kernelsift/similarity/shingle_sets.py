@@ -1,6 +1,6 @@
 """Sets of shingles of many programs: packed into few arrays, equal ones stored once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,17 +38,6 @@ class Part:
 
         return Part(self.flat[np.repeat(wanted, self.lengths)], self.lengths[wanted])
 
-    def without(self, boilerplate: "Hashes32") -> "Part":
-        """The sets without some shingles; a set that had no other stays whole."""
-        import numpy as np
-
-        at = np.searchsorted(boilerplate, self.flat)
-        at[at == len(boilerplate)] = 0
-        kept = boilerplate[at] != self.flat
-        left = self._sums(kept.astype(np.int64))
-        kept |= np.repeat(left == 0, self.lengths)
-        return Part(self.flat[kept], np.where(left == 0, self.lengths, left))
-
     def _sums(self, values: "npt.NDArray[Any]") -> "npt.NDArray[Any]":
         import numpy as np
 
@@ -85,23 +74,6 @@ class Sets:
             self.of.append(self._number[value])
         if wanted.any():
             self.parts.append(part.only(wanted))
-
-    def leave_out(self, boilerplate: "Hashes32") -> None:
-        """Take shingles out of all sets; those that become equal are one."""
-        if not len(boilerplate):
-            return
-        smaller = Sets()
-        for part in self._taken():
-            smaller.add(part.without(boilerplate))
-        self.parts = smaller.parts
-        self.of = [smaller.of[number] if number >= 0 else -1 for number in self.of]
-        self.owners = [self.owners[number] for number in smaller.owners]
-
-    def _taken(self) -> Iterator[Part]:
-        """The parts, each forgotten as soon as it is used: there is memory for one copy only."""
-        self.parts.reverse()
-        while self.parts:
-            yield self.parts.pop()
 
     def first(self) -> "Indices":
         """For each program the first that has the same set; -1 without any."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Raised when the same text may get other tokens or hashes: stored fingerprints go with it."""
-SHINGLE = 15
+SHINGLE = 10
 """Structural tokens in a shingle."""
 RAW_SHINGLE = 5
 """Raw tokens in a shingle: shorter, since one changed name shall not hide its whole line."""
@@ -44,9 +44,12 @@ _QUOTED = r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'?"
 _NAME = r"[A-Za-z_\x80-\U0010ffff][A-Za-z_0-9\x80-\U0010ffff]*+"
 _TOKEN = re.compile(
     rf"""
-    # docstring: the first thing in the file, or in the line after a colon
-    (?:(?<=:)[ \t]*+(?:\#[^\n]*+)?\n|\A) (?:[ \t\n]++|\#[^\n]*+)*+
-    [rRuU]?(?:{_TRIPLE}|{_QUOTED}) (?=[ \t]*+(?:[\n;\#]|\Z))
+    # docstrings: the first texts in the file, or in the line after a colon
+    (?:(?<=:)[ \t]*+(?:\#[^\n]*+)?\n|\A)
+    (?:
+      (?:[ \t\n;]++|\#[^\n]*+)*+
+      [rRuU]?(?:{_TRIPLE}|{_QUOTED}) (?=[ \t]*+(?:[\n;\#]|\Z))
+    )++
   | [ \t\n]*+
     (?:
       (                                            # the one group: what is a token
