@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from build import Counted, opened, rollout, write_jsonl
+from build import Counted, opened, reference, rollout, write_jsonl
 from fake_hub import FakeHub
 from test_cli import call, curated
 from test_publish import SETS, hub, published, upload
@@ -261,3 +261,74 @@ def test_a_table_that_is_older_than_the_decisions_is_not_published(tmp_path: Pat
     done = call(tmp_path, "publish", "--run", run, "--json")
     assert done.code == 3
     assert "kernelsift export" in done.json["error"]["message"]
+
+
+# --- results of the stages that compare -----------------------------------------------------------
+
+
+def test_the_card_says_what_dedup_dropped_and_how_large_clusters_are(tmp_path: Path) -> None:
+    run = curated(tmp_path)
+    assert call(tmp_path, "publish", "--run", run).code == 0
+    section = card_of(run).split("## Duplicates")[1].split("## ")[0]
+    assert "Of 20 rows 10 were dropped as repeats. 10 clusters have several rows" in section
+    assert "the largest has 2." in section
+    assert "| dropped | not-best-of-module | 10 |" in section
+    assert "| `by` | `module-name` |" in section
+    assert "Duplicates were not dropped" in card_of(run, "filtered")
+
+
+def test_the_card_says_which_benchmarks_rows_were_compared_with_and_what_was_found(
+    tmp_path: Path,
+) -> None:
+    run = curated(tmp_path)
+    (tmp_path / "held").mkdir()
+    own = reference("Mod3").replace("torch.relu(x)", "torch.relu(x) + torch.sin(x).mean() - 3")
+    (tmp_path / "held" / "Mod3.py").write_text(own, "utf-8")
+    rows = [rollout(f"Mod{m}", tag=m) for m in range(6)]
+    rows[3]["info"]["python_code"] = own
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    about = ("--benchmark", "Ours", "--version", "v7", "--license", "MIT", "--source", "here")
+    steps = (
+        ("decontaminate", "--build-index", "held", *about, "--out", "ours.idx"),
+        ("load", "rows.jsonl", "--replace", "--run", run), ("filter", "--run", run),
+        ("decontaminate", "--index", "ours.idx", "--run", run), ("publish", "--run", run),
+    )  # fmt: skip
+    for args in steps:
+        done = call(tmp_path, *args)
+        assert done.code == 0, done.err
+    section = card_of(run, "filtered").split("## Benchmark contamination")[1].split("\n## ")[0]
+    assert "Of 6 rows 1 were dropped because they hold a benchmark problem" in section
+    assert "Ours (v7): 1 problems, MIT, here" in section
+    assert "| dropped, by benchmark and kind of match | Ours, ast | 1 |" in section
+    assert str(tmp_path) not in card_of(run, "filtered")
+
+
+# --- why ------------------------------------------------------------------------------------------
+
+
+def test_why_says_to_which_side_a_row_was_published_and_with_which_cluster(tmp_path: Path) -> None:
+    run = published(tmp_path)
+    files = (run / "publish" / "filtered" / "data").glob("*.parquet")
+    sides = {
+        row["sample_id"]: file.name.split("-")[0]
+        for file in files
+        for row in pq.read_table(file, columns=["sample_id"]).to_pylist()
+    }
+    assert set(sides.values()) == {"train", "validation"}
+    for id_, side in sides.items():
+        found = call(tmp_path, "why", id_, "--run", run, "--json").json
+        assert found["split"] == {"side": side, "cluster": found["module"], "rows": 2}
+    text = call(tmp_path, "why", next(iter(sides)), "--run", run).out
+    assert f"split: it was written to {sides[next(iter(sides))]}, with all 2 rows" in text
+
+
+def test_why_says_nothing_of_a_split_where_there_was_none(tmp_path: Path) -> None:
+    run = curated(tmp_path)
+    assert call(tmp_path, "why", "0", "--run", run, "--json").json["split"] is None
+    assert "split:" not in call(tmp_path, "why", "0", "--run", run).out
+
+
+def test_a_row_that_was_dropped_is_on_no_side(tmp_path: Path) -> None:
+    run = published(tmp_path)
+    found = call(tmp_path, "why", "rows.jsonl:21", "--run", run, "--json").json
+    assert (found["state"], found["split"]) == ("dropped", None)

@@ -1,15 +1,19 @@
 """What a card says of a run: the funnel, the judge, the checks, the results of later stages."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kernelsift.model import Decision, Failure, Judgement, SampleId
 from kernelsift.report.card_facts import CardJudge, CardVerify, FunnelStep, Results
+from kernelsift.report.contamination import count as contaminated
 from kernelsift.report.verified import count
 from kernelsift.run import STAGES, Run
 
 KEPT = "kept"
+_LEADS = frozenset({"best-of-module", "best-of-repeats"})
+"""Reasons of the best row of a cluster."""
 
 
 def funnel(run: Run, name: str) -> tuple[FunnelStep, ...]:
@@ -102,10 +106,10 @@ def judge(run: Run) -> CardJudge | None:
     static = settings["judge"] == "static"
     return CardJudge(
         asked="static" if static else settings["model"],
-        answered={} if static else _commonest(body.returned_model for body in ratings),
+        answered={} if static else _counted(body.returned_model for body in ratings),
         prompt_version=settings["version"] if static else settings["prompt"],
         judged=len(ratings),
-        failures=_commonest(body.failure for body in bodies if isinstance(body, Failure)),
+        failures=_counted(body.failure for body in bodies if isinstance(body, Failure)),
         usd=_paid(run, "judge"),
     )
 
@@ -118,25 +122,63 @@ def _paid(run: Run, stage: str) -> float:
 
 
 def duplicates(run: Run) -> Results | None:
-    """What dedup dropped, of which clusters."""
-    return _results(run, "dedup")
+    """What dedup kept and dropped, and of how large clusters."""
+    settings = _settings(run, "dedup")
+    if settings is None:
+        return None
+    made = _made(run, "dedup")
+    counts = Counter(("kept" if d.keep else "dropped", d.reason) for d in made)
+    ordered = sorted(counts.items(), key=lambda item: (item[0][0] != "kept", -item[1], item[0]))
+    sizes = [d.evidence["of"] for d in made if d.reason in _LEADS and d.evidence["of"] > 1]
+    dropped = sum(not d.keep for d in made)
+    note = f"Of {len(made):,} rows {dropped:,} were dropped as repeats."
+    if sizes:
+        note += f" {len(sizes):,} clusters have several rows; the largest has {max(sizes):,}."
+    rows = tuple((verb, reason, number) for (verb, reason), number in ordered)
+    return Results(dict(flat(settings)), rows, (note,))
 
 
 def contamination(run: Run) -> Results | None:
-    """What decontaminate found, by benchmark and kind of match."""
-    return _results(run, "decontaminate")
-
-
-def _results(run: Run, stage: str) -> Results | None:
-    """Decisions of a stage counted by reason, with its settings; None where it has not run."""
-    settings = _settings(run, stage) if stage in STAGES else None
+    """What decontaminate found, by benchmark and by the strongest kind of match with it."""
+    settings = _settings(run, "decontaminate")
     if settings is None:
         return None
-    made = [ds[-1] for ds in run.decisions((stage,)).values()]
-    counts = Counter(("kept" if d.keep else "dropped", d.reason) for d in made)
-    ordered = sorted(counts.items(), key=lambda item: (item[0][0] != "kept", -item[1], item[0]))
-    rows = tuple((verb, reason, number) for (verb, reason), number in ordered)
-    return Results(dict(flat(settings)), rows)
+    made = _made(run, "decontaminate")
+    found = contaminated((d.keep, d.evidence) for d in made)
+    pairs: Counter[str] = Counter()
+    for hits in (d.evidence["hits"] for d in made if not d.keep):
+        telling = [hit for hit in hits if hit["kind"] != "name" or hit == hits[0]]
+        best = {hit["benchmark"]: hit["kind"] for hit in reversed(telling)}
+        pairs.update(f"{benchmark}, {kind}" for benchmark, kind in best.items())
+    rows = [
+        *(("dropped, by benchmark and kind of match", name, n) for name, n in _commonest(pairs)),
+        *(("dropped, by where it was found", name, n) for name, n in _commonest(found.by_side)),
+    ]
+    kept = f"; {found.weak:,} were kept on weaker evidence" if found.weak else ""
+    notes = (
+        f"Of {found.rows:,} rows {found.contaminated:,} were dropped because they hold a benchmark "
+        f"problem{kept}. A row may hold problems of several benchmarks.",
+        f"Compared with: {'; '.join(_benchmarks(run, settings))}.",
+    )
+    settings = {name: value for name, value in settings.items() if name != "benchmarks"}
+    return Results(dict(flat(settings)), tuple(rows), notes)
+
+
+def _benchmarks(run: Run, settings: Mapping[str, Any]) -> list[str]:
+    """The indexes that rows were held against, with version, size, licence and source."""
+    lines: list[str] = settings["benchmarks"]
+    try:
+        report = json.loads((run.path / "decontamination.json").read_text(encoding="utf-8"))
+        places = [one["source"] for one in report["indexes"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return lines
+    if len(places) != len(lines):  # the file is of another run of the stage
+        return lines
+    return [f"{line}, {place}" for line, place in zip(lines, places, strict=True)]
+
+
+def _made(run: Run, stage: str) -> list[Decision]:
+    return [made[-1] for made in run.decisions((stage,)).values()]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -158,6 +200,10 @@ def _settings(run: Run, stage: str) -> dict[str, Any] | None:
     return settings
 
 
-def _commonest(names: Iterable[str]) -> Mapping[str, int]:
-    """Name -> how often, the commonest first."""
-    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+def _commonest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Names and how often, the commonest first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(_commonest(Counter(names)))

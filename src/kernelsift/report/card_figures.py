@@ -123,9 +123,15 @@ def _histogram(axes: Axes, name: str, values: FloatArray) -> None:
 
 
 def _frame(figure: Figure, title: str, note: str) -> None:
-    figure.suptitle(drawable(title, 90), x=0.01, y=0.985, ha="left", fontweight="bold", fontsize=13)
-    figure.set_layout_engine("constrained", h_pad=0.12, w_pad=0.1)
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color=GREY)
+    """The title above and a note below, with room for both."""
+    width, height = figure.get_size_inches()
+    left = 0.15 / width
+    figure.text(left, 1 - 0.15 / height, drawable(title, 90), fontsize=13, fontweight="bold",
+                va="top", parse_math=False)  # fmt: skip
+    figure.text(left, 0.12 / height, note, fontsize=9, color=GREY, va="bottom")
+    figure.set_layout_engine(
+        "constrained", w_pad=0.12, h_pad=0.08, rect=(0, 0.36 / height, 1, 1 - 0.84 / height)
+    )
 
 
 def spread_of(name: str, values: FloatArray) -> Spread:

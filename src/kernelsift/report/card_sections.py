@@ -134,11 +134,7 @@ def splits(facts: CardFacts) -> str:
     ]
     text = table(("split", "files", "rows", "share", "modules"), lines, right=3)
     leaks = [(plain(what), f"{rows:,}") for what, rows in facts.leaks]
-    more = _joined(
-        "Rows held out by a split by row, with the same shares and seed, that are alike to a row "
-        "trained on:",
-        table(("alike in", "rows"), leaks, right=1),
-    ) if leaks else ""  # fmt: skip
+    more = table(("by row, alike in", "rows"), leaks, right=1) if leaks else ""
     return _joined(plain(facts.split_rule), text, more)
 
 

@@ -56,7 +56,7 @@ _MEANINGS = {
     "difficulty": "difficulty of the task, 0 (trivial) to 10, by the judge",
     "style": "style of the code, 0 (broken) to 10, by the judge",
     "evaluation_raw": "the judge's own words",
-    "judge_model": "judge that was asked; `static` rates from features of the code",
+    "judge_model": "judge that was asked; static rates from features of the code",
     "judge_returned_model": "model that the service says has answered",
     "judge_prompt_version": "instrument of the judge",
     "judge_usd": "cost of the rating, USD",
@@ -297,14 +297,18 @@ def _rule(plan: SplitPlan) -> str:
     by = ", in each band of difficulty" if cfg.stratify == "difficulty" else ""
     name, rows = plan.largest
     clusters = sum(plan.clusters.values())
-    whole = len(plan.sides)
-    leak = f"Had the {whole:,} rows of the filtered set been split {plan.leak.sentence()}."
+    seen, held = plan.leak, plan.leak.rows
+    leak = (
+        f"Had the {len(plan.sides):,} rows of the filtered set been split row by row, "
+        f"{seen.leaked:,} of {held:,} rows held out would be alike to a row trained on, and "
+        f"{seen.clusters:,} clusters would be on both sides."
+    )
     return " ".join([
         "Rows are one cluster when they share a module's name, or when their modules or their "
         "answers are the same program or nearly so; clusters were assigned whole, by a hash "
         f"with seed {cfg.seed}, {', '.join(parts)}{by}.",
         f"The published sets have {clusters:,} clusters; the largest, {name}, has {rows:,} rows.",
-        *([leak] if whole else []),
+        *([leak] if held else []),
     ])
 
 
