@@ -46,9 +46,9 @@ def correlation_draws(
     pearson, spearman = [], []
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        weights = _draw(rng, count, size)[:, clusters]
+        weights = draw(rng, count, size)[:, clusters]
         pearson.append(_correlate(np.repeat(centred[:, None, :], size, axis=1), weights))
-        ranks = np.stack([_midranks(code, weights) for code in codes])
+        ranks = np.stack([midranks(code, weights) for code in codes])
         spearman.append(_correlate(ranks, weights))
     return np.concatenate(pearson), np.concatenate(spearman)
 
@@ -64,7 +64,7 @@ def percentile_interval(draws: FloatArray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _draw(rng: np.random.Generator, count: int, size: int) -> FloatArray:
+def draw(rng: np.random.Generator, count: int, size: int) -> FloatArray:
     """Return (size, count): how often each cluster was drawn in each of `size` resamples."""
     import numpy as np
 
@@ -72,7 +72,7 @@ def _draw(rng: np.random.Generator, count: int, size: int) -> FloatArray:
     return np.bincount(picked.ravel(), minlength=size * count).reshape(size, count).astype(float)
 
 
-def _midranks(code: IntArray, weights: FloatArray) -> FloatArray:
+def midranks(code: IntArray, weights: FloatArray) -> FloatArray:
     """Return (b, n) mid-ranks, less their mean, of rows that count `weights` times each."""
     import numpy as np
 
