@@ -14,6 +14,7 @@ from kernelsift.config import FORMATS
 from kernelsift.errors import ConfigError, DataError
 from kernelsift.trainers.checking import Checker
 from kernelsift.trainers.formats import TRAINERS
+from kernelsift.trainers.masks import Rendering, masked
 from kernelsift.trainers.records import View
 from kernelsift.trainers.template import (
     DEFAULT,
@@ -84,6 +85,19 @@ def test_reasoning_that_the_template_leaves_away_is_missed(name):
 def test_reasoning_that_the_template_shows_twice_is_seen():
     text = chatml("{{ m.reasoning_content }}{{ m.reasoning_content }}<|end|>")
     assert "reasoning-twice" in checked("trl", compiled("twice", text), ASKED, REASONED)[0]
+
+
+def test_every_turn_of_an_answer_is_trained_to_its_end_whatever_becomes_of_history():
+    turns = [ASKED, REASONED, {"role": "user", "content": "Faster"}, INLINE]
+    for template in ("last-thinking", DEFAULT, "chatml"):
+        loaded = load_template(template)
+        row = Rendering(View("row", tuple(turns), 1), loaded, loaded.render(turns))
+        for name in ("prime-rl", "axolotl"):
+            found = masked(TRAINERS[name], row, "")
+            texts = [found.text[start:end] for start, end in found.trained]
+            assert len(texts) == 2
+            assert all(text.endswith("class Relu: ...<|im_end|>") for text in texts)
+            assert all("Faster" not in text for text in texts)
 
 
 def test_history_that_loses_its_reasoning_is_missed():
@@ -213,6 +227,19 @@ def test_a_damaged_or_missing_export_is_an_error(exported):
     shutil.rmtree(exported / "export")
     with pytest.raises(DataError, match="kernelsift export --format"):
         run("export", "--check", "--run", str(exported))
+
+
+def test_an_export_without_a_row_is_no_success(tmp_path):
+    turns = [PLAIN, {"role": "user", "content": "Again"}, PLAIN]
+    source = write_jsonl(tmp_path / "r.jsonl", [rollout("A", completion=turns)])
+    place = ["--run", str(tmp_path / "run")]
+    run("load", str(source), *place)
+    run("filter", *place)
+    code, text = run("export", "--format", "trl", *place)
+    assert code == 0
+    assert "there is nothing to train on" in text
+    with pytest.raises(DataError, match="trl-left-out"):
+        run("export", "--check", *place)
 
 
 def test_a_tokenizer_that_is_not_there_is_an_error(exported, tmp_path):

@@ -200,6 +200,11 @@ def check(
     files: list[FileReport] = []
     for name in names:
         note = read_note(home / name)
+        if not splits(note):
+            raise DataError(
+                f"{home / name} holds no row: {TRAINERS[name].title} would read none of them well; "
+                f"{name}-left-out.jsonl beside it says why"
+            )
         checker = Checker(TRAINERS[name], tools.template, tools.counter, seq_len)
         folder = home / name
         files += [_checked(checker, folder, note, split, session) for split in splits(note)]

@@ -74,7 +74,7 @@ def export_trainer(
         f"export {trainer.name}",
         {**counts, "left out": len(found.left_out)},
         time.monotonic() - started,
-        notes=tuple(_notes(trainer, found, reasons)),
+        notes=tuple(_notes(trainer, found, reasons, sum(counts.values()))),
         files=tuple(files),
     )
 
@@ -95,7 +95,11 @@ def _fit(
         yield entry, in_mode(row, mode)
 
 
-def _notes(trainer: Trainer, found: _Found, reasons: Mapping[str, int]) -> Iterator[str]:
+def _notes(
+    trainer: Trainer, found: _Found, reasons: Mapping[str, int], written: int
+) -> Iterator[str]:
+    if not written:
+        yield f"no row fits {trainer.title}: there is nothing to train on"
     if found.inlined:
         yield (
             f"{trainer.title} drops reasoning_content: the reasoning of {found.inlined:,} rows "

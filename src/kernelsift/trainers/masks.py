@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kernelsift.trainers.formats import Trainer
-from kernelsift.trainers.records import View
+from kernelsift.trainers.records import View, answer_of
 from kernelsift.trainers.template import ChatTemplate, Rendered
 
 Span = tuple[int, int]
@@ -105,10 +105,20 @@ def _sampled(row: Rendering, _eos: str) -> Masked:
     spans = []
     for at in row.answers():
         start = shared(row.head(at, ask=True), text)
-        last = at == len(row.view.messages) - 1
-        end = len(text) if last else shared(row.head(at + 1), text)
-        spans.append((start, len(text[:end].rstrip("\n"))))
+        spans.append((start, _turn_end(row, at, start)))
     return Masked(text, tuple(spans))
+
+
+def _turn_end(row: Rendering, at: int, start: int) -> int:
+    """Where a turn ends, its stop token included. A template that changes history renders the
+    beginning of a row differently; there the turn's own text is looked for."""
+    text = row.whole.text
+    head = text if at == len(row.view.messages) - 1 else row.head(at + 1)
+    if text.startswith(head):
+        return len(head.rstrip("\n"))
+    answer = answer_of(row.view.messages[at])
+    end = max(start, text.find(answer, start)) + len(answer)
+    return end + len(_terminator(text[end:]))
 
 
 def _turn(row: Rendering, eos: str) -> Masked:
