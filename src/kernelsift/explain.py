@@ -26,7 +26,7 @@ class Explanation:
     """Of the judge."""
     verified: Fact | None = None
     split: Assigned | None = None
-    """Where publish or export has put it last."""
+    """Where publish has put it last."""
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""

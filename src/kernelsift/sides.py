@@ -1,4 +1,4 @@
-"""split.parquet: on which side each row of a run was last written, and with which cluster.
+"""split.parquet: on which side publish has last written each row of a run, and with which cluster.
 
 A split depends on all rows together, so that it cannot be told again from one of them; `why` reads
 it here.
@@ -59,7 +59,7 @@ def read_side(folder: Path, sample: SampleId) -> Assigned | None:
     try:
         found = pq.read_table(path).to_pydict()
     except (pa.ArrowException, OSError) as e:
-        raise RunError(f"{path} cannot be read ({e}); publish or export again") from e
+        raise RunError(f"{path} cannot be read ({e}); publish again") from e
     try:
         at = found["sample_id"].index(sample)
     except ValueError:
