@@ -1,16 +1,21 @@
 """What is published beside the rows: a card that the Hub can read, pictures, manifest, licences."""
 
+import contextlib
 import hashlib
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from build import Counted, opened, reference, rollout, write_jsonl
 from fake_hub import FakeHub
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_cli import call, curated
 from test_publish import SETS, hub, published, upload
 
@@ -109,6 +114,40 @@ def test_a_row_group_is_bounded_in_bytes_and_a_giant_row_is_one_of_its_own(
     groups = [file.read_row_group(n) for n in range(file.num_row_groups)]
     assert [text for group in groups for text in group["text"].to_pylist()] == texts
     assert all(group.nbytes <= 10_000 or group.num_rows == 1 for group in groups)
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from(["train", "test"]), st.integers(0, 3000)), max_size=40),
+    bounds=st.tuples(st.integers(1, 9), st.integers(1, 9000), st.integers(1, 5000)),
+)
+@settings(max_examples=40, deadline=None)
+def test_shards_hold_every_row_once_in_order_whatever_the_bounds(
+    rows: list[tuple[str, int]], bounds: tuple[int, int, int]
+) -> None:
+    sides = [side for side, _ in rows]
+    texts = [f"{number} " + "x" * size for number, (_, size) in enumerate(rows)]
+    names = ("GROUP_ROWS", "GROUP_BYTES", "SHARD_BYTES")
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        for name, bound in zip(names, bounds, strict=True):
+            stack.enter_context(mock.patch.object(shards, name, bound))
+        folder = Path(place)
+        table = pa.table({
+            "text": pa.array(texts, pa.string()),
+            "side": pa.array(sides, pa.string()),
+        })
+        pq.write_table(table, folder / "in.parquet")
+        found = shards.write_shards(
+            folder / "in.parquet", folder / "out", ("train", "test"),
+            lambda part: part["side"].to_pylist(),
+        )  # fmt: skip
+        for side, written in found.items():
+            files = [pq.ParquetFile(folder / "out" / name) for name in written.files]
+            back = [text for file in files for text in file.read()["text"].to_pylist()]
+            assert back == [text for text, mine in zip(texts, sides, strict=True) if mine == side]
+            assert written.rows == len(back)
+            groups = [f.read_row_group(n) for f in files for n in range(f.num_row_groups)]
+            fits = (g.num_rows <= bounds[0] and g.nbytes <= bounds[1] for g in groups)
+            assert all(fit or g.num_rows == 1 for fit, g in zip(fits, groups, strict=True))
 
 
 def test_a_split_without_rows_has_no_file(tmp_path: Path) -> None:
