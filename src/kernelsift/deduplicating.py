@@ -154,7 +154,10 @@ def _uncompared(sides: Mapping[Part, Texts]) -> Iterator[str]:
         if empty:
             yield f"{empty:,} rows have no {part} to compare: they repeat nothing"
         if texts.broken:
-            yield f"{texts.broken:,} {part}s do not parse: exact compares their tokens"
+            yield (
+                f"{texts.broken:,} {part}s do not parse, or are very long: exact compares their "
+                "tokens"
+            )
 
 
 _Pair = tuple[Part, int, int]

@@ -36,7 +36,7 @@ class Texts:
     near: Mapping[int, Mapping[int, float]]
     """First text -> first texts near to it -> Jaccard similarity."""
     broken: int
-    """Texts that do not parse: their exact key is that of their tokens."""
+    """Texts that do not parse or are very long: their exact key is that of their tokens."""
 
     def exact_key(self, row: int) -> str:
         """Rows with the same key hold the same program; empty where there is nothing to compare."""
@@ -171,6 +171,8 @@ def read_texts(
 # --- exact keys ---------------------------------------------------------------------------------
 
 _TOKENS = "tokens:"
+_LONGEST = 200_000
+"""Characters beyond which no syntax tree is made: it takes seconds and hundreds of megabytes."""
 
 
 def _exact_keys(texts: list[str], constants: bool) -> list[str]:  # noqa: FBT001 - of a partial
@@ -178,11 +180,11 @@ def _exact_keys(texts: list[str], constants: bool) -> list[str]:  # noqa: FBT001
 
 
 def exact_key(text: str, *, constants: bool) -> str:
-    """The digest of the program; of its tokens as written where it does not parse.
+    """The digest of the program; of its tokens as written where it does not parse or is very long.
 
     Empty where there is no token either.
     """
-    found = exact_digest(text, constants=constants)
+    found = exact_digest(text, constants=constants) if len(text) <= _LONGEST else None
     if found is not None:
         return found
     tokens = raw_tokens(text)

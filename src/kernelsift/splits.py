@@ -53,8 +53,8 @@ def draw(
 
     Args:
         rows: Cluster -> its rows.
-        shares: What goes to validation and test. With two clusters or more neither training nor
-            validation is empty where it has a share; with three or more test is not empty either.
+        shares: What goes to validation and test. One cluster trains; with two validation is not
+            empty where it has a share; with three test is not empty either.
         seed: Changes who goes where.
         strata: Cluster -> what each side shall have its share of, e.g. a band of difficulty.
 
@@ -130,13 +130,16 @@ def _in_strata(
 
 
 def _fill(sides: dict[str, Side], order: list[str], shares: Shares) -> None:
-    """See that no side with a share is empty, as far as there are clusters."""
-    wanted = [s for s, share in (("validation", shares.validation), ("test", shares.test)) if share]
-    if len(order) > 1 and "train" not in sides.values():
-        sides[order[-1]] = "train"
-    for least, side in enumerate(wanted, start=2):
-        if len(order) < least or side in sides.values():
+    """See that no side with a share is empty as far as there are clusters; training comes first."""
+    wanted: list[Side] = ["train"]
+    wanted += ["validation"] if shares.validation else []
+    wanted += ["test"] if shares.test else []
+    for place, side in enumerate(wanted[: len(order)]):
+        taken = list(sides.values())
+        if side in taken:
             continue
-        mine = list(sides.values())
-        free = (c for c in order if mine.count(sides[c]) > 1)
-        sides[next(free)] = side  # type: ignore[assignment]  # one of the two above
+        later = wanted[place + 1 :]
+        free = [c for c in order if taken.count(sides[c]) > 1] or [
+            c for c in order if sides[c] in later
+        ]
+        sides[free[-1] if side == "train" else free[0]] = side
