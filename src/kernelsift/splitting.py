@@ -64,6 +64,25 @@ class SplitPlan:
         return tuple(side for side in SIDES if shares.get(side, 1.0) > 0)
 
 
+def split_run(run: Run, settings: Settings) -> SplitPlan:
+    """Split all that a run may hand out, so that every export of it puts a row on the same side.
+
+    That is each row that came as far as dedup, and each module that a prompt was written for.
+
+    Raises:
+        DataError: as `split`.
+    """
+    prompts = run.path / "prompts.parquet"
+    modules: list[Extra] = []
+    if prompts.exists():
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(prompts, columns=["module_name", "python_code"])
+        modules = [Extra(row["module_name"], row["python_code"]) for row in table.to_pylist()]
+    entries = run.kept_before("dedup") if run.samples.exists() else []
+    return split(run, settings, entries, modules)
+
+
 def split(
     run: Run, settings: Settings, entries: Sequence[Entry], extra: Sequence[Extra] = ()
 ) -> SplitPlan:

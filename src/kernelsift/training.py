@@ -11,8 +11,7 @@ from kernelsift.errors import DataError, RunError
 from kernelsift.model import Entry, Tally
 from kernelsift.session import Session
 from kernelsift.splits import SIDES, Side
-from kernelsift.splitting import SplitPlan
-from kernelsift.splitting import split as split_rows
+from kernelsift.splitting import SplitPlan, split_run
 from kernelsift.stages.export_trainers import FOLDER, export_trainer
 from kernelsift.trainers.checking import MEANINGS, WARNINGS, Checked, Checker, Kind
 from kernelsift.trainers.conversation import Conversation, in_mode
@@ -150,7 +149,8 @@ def export_formats(session: Session) -> Iterator[Tally]:
     started = time.monotonic()
     plan = _planned(session, rows.entries)
     notes = (plan.leak.sentence(), *plan.notes)
-    used = {str(side): plan.rows[side] for side in SIDES if plan.rows.get(side)}
+    held = Counts(plan.sides[entry.id] for entry in rows.entries)
+    used = {str(side): held[side] for side in SIDES if held[side]}
     yield Tally("split", used, time.monotonic() - started, notes=notes)
     for name in session.settings.export.formats:
         yield export_trainer(rows, TRAINERS[name], plan.sides, tuple(used))
@@ -267,12 +267,12 @@ def _length(trainer: Trainer, row: Conversation, entry: Entry, tools: Instrument
 
 
 def _planned(session: Session, entries: Sequence[Entry]) -> SplitPlan:
-    """The split of the rows; what is alike is on one side.
+    """The split of the run, as publish makes it; what is alike is on one side.
 
     Raises:
         RunError: rows of one cluster are on two sides, so nothing is exported.
     """
-    plan = split_rows(session.run, session.settings, entries)
+    plan = split_run(session.run, session.settings)
     sides: dict[str, Side] = {}
     for entry in entries:
         side = plan.sides[entry.id]

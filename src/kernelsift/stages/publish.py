@@ -17,17 +17,16 @@ from kernelsift.config import Publish, Settings
 from kernelsift.credentials import Secrets
 from kernelsift.errors import ConfigError, DataError
 from kernelsift.files import replacing_folder, write_text
-from kernelsift.model import Entry, SampleId, Tally
+from kernelsift.model import SampleId, Tally
 from kernelsift.publishing import facts, pictures, record, sources
 from kernelsift.publishing.shards import write_shards
-from kernelsift.repeats import Extra
 from kernelsift.report.card import render_card
 from kernelsift.report.card_facts import CardFacts, ColumnNote, Split
 from kernelsift.report.stats import percent
 from kernelsift.run import Run
 from kernelsift.sides import write_sides
 from kernelsift.splits import Side
-from kernelsift.splitting import SplitPlan, split
+from kernelsift.splitting import SplitPlan, split_run
 from kernelsift.versions import installed
 
 SETS = {
@@ -105,7 +104,7 @@ def publish(
             f"{run.path} has nothing to publish yet; run `kernelsift run SOURCE --run {run.path}` "
             "or the stages one by one"
         )
-    plan = split(run, settings, _entries(run, targets), _extra(targets))
+    plan = split_run(run, settings)
     write_sides(run.path, plan.sides, plan.cluster)
     made_by = record.commands(run, command)
     counts = {target.name: _write(run, target, plan, cfg, made_by) for target in targets}
@@ -163,21 +162,6 @@ def _base_name(run: Run) -> str:
     source = run.samples.metadata()["source"] if run.samples.exists() else "kernelsift"
     last = source.rstrip("/").rsplit("/", 1)[-1].split(".")[0]
     return re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-") or "kernelsift"
-
-
-def _entries(run: Run, targets: Sequence[_Target]) -> list[Entry]:
-    """The rows that are published in any set."""
-    return run.kept_before("dedup") if any(t.name != "prompts" for t in targets) else []
-
-
-def _extra(targets: Sequence[_Target]) -> list[Extra]:
-    """The modules that prompts were written for, to be split along with the rows."""
-    out = []
-    for target in targets:
-        if target.name == "prompts":
-            table = pq.read_table(target.table, columns=["module_name", "python_code"])
-            out += [Extra(row["module_name"], row["python_code"]) for row in table.to_pylist()]
-    return out
 
 
 def _write(
