@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernelsift.contamination.fingerprint import (
     grams,
+    is_long,
     shape,
     task_parts,
     token_hashes,
@@ -201,11 +202,9 @@ def _problem(text: Text, informative: "Hashes") -> Problem:
     import numpy as np
 
     parts = task_parts(text.code)
-    floor = 1.0
+    inside = {part: np.isin(informative, _grams(part)) for part in parts}
     if len(informative):
-        shares = [np.isin(informative, _grams(part)).mean() for part in parts]
-        parts = [p for p, share in zip(parts, shares, strict=True) if share >= LEAST_PART]
-        floor = min([floor, *(float(share) for share in shares if share >= LEAST_PART)])
+        parts = [part for part in parts if inside[part].mean() >= LEAST_PART]
     digests = {}
     for kind, programs, constants in (
         ("ast", [text.code], True),
@@ -217,7 +216,8 @@ def _problem(text: Text, informative: "Hashes") -> Problem:
         if found:
             digests[kind] = tuple(sorted(str(one) for one in found))
     shapes = tuple(sorted({shape(token_hashes(program)) for program in (text.code, *parts)}))
-    return Problem(text.name, text.version, digests, shapes, informative, round(floor, 3))
+    flags = tuple(inside[part] for part in parts if is_long(part))
+    return Problem(text.name, text.version, digests, shapes, informative, flags)
 
 
 def _grams(text: str) -> "Hashes":

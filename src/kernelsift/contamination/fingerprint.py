@@ -38,7 +38,7 @@ _ANNOTATION = re.compile(
 )
 _COUNTED = (
     "def class return yield for while if elif else lambda with try except raise assert not and or "
-    "is None True False global del ** / // % @ << >> == != < > <= >="
+    "is None True False global del = += -= *= /= * ** / // % @ << >> == != < > <= >="
 )
 """Tokens that renaming, numbers, formatting, imports and annotations leave alone."""
 _PARTS = 64
@@ -107,13 +107,18 @@ def answer_parts(code: str) -> list[str]:
     return [*_long(code, tree, ast.ClassDef), *_long(code, tree, ast.FunctionDef)]
 
 
+def is_long(part: str) -> bool:
+    """Whether a part is more than an idiom."""
+    return len(token_hashes(part)) >= PART_TOKENS
+
+
 def _long(code: str, tree: ast.Module, kind: type[_Definition]) -> Iterator[str]:
     """Classes, or decorated functions, of at least PART_TOKENS."""
     found = [n for n in tree.body if isinstance(n, kind)]
     found = [n for n in found if isinstance(n, ast.ClassDef) or n.decorator_list]
     for node in found[:_PARTS]:
         text = _text(code, tree, node)
-        if len(token_hashes(text)) >= PART_TOKENS:
+        if is_long(text):
             yield text
 
 
@@ -155,5 +160,7 @@ def _modern(text: str) -> str:
 def _bare(header: re.Match[str]) -> str:
     """The head of a function without annotations."""
     whole, inside = header[0], header[1]
+    if ":" not in inside and ">" not in whole:
+        return whole
     start = header.start(1) - header.start()
     return f"{whole[:start]}{_ANNOTATION.sub('', inside)}):"

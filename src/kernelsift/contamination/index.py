@@ -48,8 +48,8 @@ class Problem:
     """Of the programs that `digests` are made of; see `fingerprint.shape`."""
     grams: "Grams"
     """Sorted hashes of informative n-grams, or of a fair sample of them; empty where too few."""
-    floor: float
-    """Share of `grams` that its smallest part has; a text with less holds none of its parts."""
+    inside: "tuple[NDArray[np.bool_], ...]"
+    """For each part that is more than an idiom: which of `grams` it has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +81,7 @@ class _Line(Frozen):
     digests: Mapping[str, tuple[str, ...]]
     shapes: tuple[str, ...]
     grams: str
-    floor: float
+    inside: tuple[str, ...]
 
 
 def write_index(path: Path, index: Index) -> None:
@@ -103,7 +103,7 @@ def write_index(path: Path, index: Index) -> None:
             digests=p.digests,
             shapes=p.shapes,
             grams=_packed(p.grams),
-            floor=p.floor,
+            inside=tuple(_bits(one) for one in p.inside),
         )
         for p in sorted(index.problems, key=lambda p: (p.name, p.version))
     ]
@@ -148,16 +148,17 @@ def _parse(text: bytes, name: str) -> Index:
         )
     try:
         lines = [_Line.model_validate_json(line) for line in rest]
-        problems = tuple(
-            Problem(
-                one.problem, one.version, one.digests, one.shapes, _unpacked(one.grams), one.floor
-            )
-            for one in lines
-        )
+        problems = tuple(_problem(line) for line in lines)
         boilerplate = _unpacked(header.boilerplate)
     except (ValidationError, binascii.Error, ValueError) as e:
         raise DataError(f"{name} is damaged; {_rebuild(header.benchmark)}") from e
     return Index(header.benchmark, header.source, header.license, problems, boilerplate)
+
+
+def _problem(line: _Line) -> Problem:
+    held = _unpacked(line.grams)
+    inside = tuple(_unbits(text, len(held)) for text in line.inside)
+    return Problem(line.problem, line.version, line.digests, line.shapes, held, inside)
 
 
 def _header(line: bytes, name: str) -> _Header:
@@ -208,3 +209,18 @@ def _unpacked(text: str) -> "Grams":
     wide = np.zeros((len(raw), 8), "u1")
     wide[:, 8 - _BYTES :] = raw
     return wide.view(">u8").reshape(-1).astype(np.uint64)
+
+
+def _bits(flags: "NDArray[np.bool_]") -> str:
+    import numpy as np
+
+    return base64.b64encode(np.packbits(flags).tobytes()).decode("ascii")
+
+
+def _unbits(text: str, count: int) -> "NDArray[np.bool_]":
+    import numpy as np
+
+    raw = np.frombuffer(base64.b64decode(text, validate=True), "u1")
+    if len(raw) != (count + 7) // 8:
+        raise ValueError("flags of another number of n-grams")
+    return np.unpackbits(raw, count=count).astype(bool)

@@ -46,8 +46,8 @@ FAMILY: dict[Kind, Evidence] = {
 EVIDENCE: tuple[Evidence, ...] = ("ast", "ngram", "name")
 """From the strongest to the weakest."""
 SCREEN = 0.5
-"""Syntax trees of an answer are compared where it has this much of the n-grams that the smallest
-part of some problem has: equal parts have all, unless they write imported names in another way."""
+"""Share of the n-grams of a problem, or of one of its parts, that an answer must have for its
+syntax tree to be compared: equal ones have all, unless they write imported names in another way."""
 _REMEMBERED = 4_096
 """Texts whose hits are kept: many rows share a reference."""
 
@@ -92,6 +92,8 @@ class Matcher:
 
     def __init__(self, indexes: Sequence[Index], match: Iterable[Evidence], share: float) -> None:
         """`share` is the part of a problem's informative n-grams that makes a hit."""
+        import numpy as np
+
         self._match = frozenset(match)
         self._share = share
         self._problems: list[tuple[str, Problem]] = [
@@ -107,6 +109,7 @@ class Matcher:
             self._names.setdefault(normalised(problem.name), []).append(number)
         self._names.pop("", None)
         self._grams = _GramTable([problem for _, problem in self._problems])
+        self._has_grams = np.array([len(p.grams) > 0 for _, p in self._problems], bool)
         self._memory: OrderedDict[tuple[str, ...], list[_Found]] = OrderedDict()
 
     def hits(self, texts: Texts) -> list[Hit]:
@@ -139,12 +142,13 @@ class Matcher:
             self._memory.move_to_end(key)
             return self._memory[key]
         hashes = token_hashes(text)
+        shares = self._grams.shares(hashes)
         equal: list[tuple[int, Kind]] = []
-        if "ast" in self._match and len(hashes):
+        if "ast" in self._match and shares.any():
             for block in blocks or (text,):
                 own = token_hashes(block) if blocks else hashes
                 equal += self._equal(block, own, task_parts(block, name))
-        found = self._memory[key] = self._strongest(equal, self._grams.shares(hashes))
+        found = self._memory[key] = self._strongest(equal, shares)
         if len(self._memory) > _REMEMBERED:
             self._memory.popitem(last=False)
         return found
@@ -154,7 +158,7 @@ class Matcher:
         hashes = token_hashes(code)
         shares = self._grams.shares(hashes)
         equal: list[tuple[int, Kind]] = []
-        if trees and "ast" in self._match and bool((shares >= self._grams.floors).any()):
+        if trees and "ast" in self._match and bool((shares >= SCREEN).any()):
             equal += self._equal(code, hashes, answer_parts(code))
         return self._strongest(equal, shares)
 
@@ -167,7 +171,8 @@ class Matcher:
             if number not in best or _RANK[kind] < _RANK[best[number].kind]:
                 best[number] = _Found(number, kind, 1.0)
         if "ngram" in self._match:
-            for number in (shares >= self._share).nonzero()[0].tolist():
+            enough = shares[: len(self._problems)] >= self._share
+            for number in (enough & self._has_grams).nonzero()[0].tolist():
                 best.setdefault(number, _Found(number, "ngram", float(shares[number])))
         return list(best.values())
 
@@ -197,31 +202,35 @@ def _order(hit: Hit) -> tuple[object, ...]:
 
 
 class _GramTable:
-    """n-gram hash -> the problems that have it, as arrays."""
+    """n-gram hash -> the problems, and parts of problems, that have it; as arrays."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         import numpy as np
 
-        sizes = [len(problem.grams) for problem in problems]
-        self.floors = np.array([SCREEN * p.floor if len(p.grams) else 0.0 for p in problems])
-        self._sizes = np.maximum(np.array(sizes, np.int64), 1)
-        owners = np.repeat(np.arange(len(problems)), sizes)
-        values = np.concatenate([np.zeros(0, np.uint64), *(p.grams for p in problems)])
+        sets = [p.grams for p in problems] + [p.grams[own] for p in problems for own in p.inside]
+        sizes = np.array([len(held) for held in sets], np.int64)
+        self._sizes = np.maximum(sizes, 1)
+        self._empty = np.where(sizes == 0, 1.0, 0.0)
+        owners = np.repeat(np.arange(len(sets)), sizes)
+        values = np.concatenate([np.zeros(0, np.uint64), *sets])
         order = np.argsort(values, kind="stable")
         self._owners = owners[order]
         self._values, starts = np.unique(values[order], return_index=True)
         self._starts = np.append(starts, len(values))
 
     def shares(self, hashes: "Hashes") -> "NDArray[np.float64]":
-        """Of each problem, the share of its n-grams that occurs among the tokens."""
+        """The share of its n-grams that occurs among the tokens: of each problem, then of each
+        part. All of those that have none.
+        """
         import numpy as np
 
         if not len(self._values):
-            return np.zeros(len(self._sizes))
+            return self._empty
         wanted = shortened(grams(hashes))
         at = np.minimum(np.searchsorted(self._values, wanted), len(self._values) - 1)
         known = at[self._values[at] == wanted]
         owners = [self._owners[self._starts[k] : self._starts[k + 1]] for k in known.tolist()]
         listed = np.concatenate([np.zeros(0, np.int64), *owners])
-        counts: NDArray[np.float64] = np.bincount(listed, minlength=len(self._sizes)) / self._sizes
-        return counts
+        counts = np.bincount(listed, minlength=len(self._sizes))
+        shares: NDArray[np.float64] = counts / self._sizes + self._empty
+        return shares
