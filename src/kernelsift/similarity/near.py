@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from kernelsift.similarity.minhash import candidates, signatures
 from kernelsift.similarity.processes import Processes
 from kernelsift.similarity.shingle_sets import Part, Sets, boilerplate_of
-from kernelsift.similarity.tokens import SHINGLE, shingles, structural_hashes
+from kernelsift.similarity.tokens import SHINGLE, distinct, run_hashes, structural_hashes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -212,10 +212,8 @@ def _fingerprints(texts: list[str]) -> Part:
     """The shingles of some programs."""
     import numpy as np
 
-    found = [
-        np.unique((shingles(structural_hashes(text), SHINGLE) >> np.uint64(32)).astype(np.uint32))
-        for text in texts
-    ]
+    runs = (run_hashes(structural_hashes(text), SHINGLE) for text in texts)
+    found = [distinct((each >> np.uint64(32)).astype(np.uint32)) for each in runs]
     lengths = np.array([len(each) for each in found], np.int64)
     return Part(np.concatenate(found), lengths)
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from kernelsift.similarity.tokens import distinct
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 _FEWEST = 20
 """Groups that make a shingle boilerplate at the least: little is known of common things in few."""
-_SAMPLE = 4_096
+_SAMPLE = 2_048
 """Programs that boilerplate is sought in: those with the smallest hashes."""
 
 
@@ -110,10 +112,14 @@ def boilerplate_of(sets: Sets, groups: Sequence[str] | None, common: float) -> "
         group_parts.append(np.repeat(group[start : start + size][wanted], picked.lengths))
         start += size
     flat, owner = np.concatenate(shingle_parts), np.concatenate(group_parts)
-    pairs = np.unique(flat.astype(np.uint64) << np.uint64(32) | owner.astype(np.uint64))
-    found, counts = np.unique(pairs >> np.uint64(32), return_counts=True)
-    least = max(common * len(np.unique(owner)), _FEWEST - 1)
-    out: Hashes32 = found[counts > least].astype(np.uint32)
+    groups_there = len(distinct(owner))
+    if groups is not None:  # a shingle counts once in each group
+        flat = distinct(flat.astype(np.uint64) << np.uint64(32) | owner.astype(np.uint64))
+        flat = (flat >> np.uint64(32)).astype(np.uint32)
+    flat = np.sort(flat)
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    counts = np.diff(np.append(starts, len(flat)))
+    out: Hashes32 = flat[starts[counts > max(common * groups_there, _FEWEST - 1)]]
     return out
 
 
