@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kernelsift.config import Settings
     from kernelsift.errors import KernelsiftError
+    from kernelsift.kernels.difficulty import static_difficulty
     from kernelsift.model import Decision, Entry, Fact, Failure, Judgement, Sample, Tally
     from kernelsift.pipeline import (
         analyze,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _HOME = {
     "config": ("Settings",),
     "errors": ("KernelsiftError",),
+    "kernels.difficulty": ("static_difficulty",),
     "model": ("Decision", "Entry", "Fact", "Failure", "Judgement", "Sample", "Tally"),
     "pipeline": (
         "analyze",
@@ -77,6 +79,7 @@ __all__ = [
     "prompts",
     "publish",
     "run_all",
+    "static_difficulty",
     "verify",
 ]
 

@@ -21,6 +21,8 @@ _NOT_TENSORS = frozenset({
 })
 _TORCH_ROOTS = frozenset({"torch", "F", "nn"})
 _CONTAINERS = frozenset({"Sequential", "ModuleList", "ModuleDict", "Module", "ParameterList"})
+_PRODUCT: tuple[str, Group] = ("@", "matmul")
+_OPERATOR: tuple[str, Group] = ("operator", "elementwise")
 
 
 def call_name(node: ast.AST) -> str:
@@ -55,6 +57,14 @@ def language_calls(walked: Walk) -> list[tuple[str, ast.Call, Scope]]:
             if root in roots or (root == "triton" and "language" in source.dotted(node.func)):
                 found.append((node.func.attr, node, scope))
     return found
+
+
+def is_constexpr(argument: ast.arg) -> bool:
+    """Tell whether a parameter of a kernel is annotated as a compile-time constant."""
+    note = argument.annotation
+    if isinstance(note, ast.Constant):
+        return "constexpr" in str(note.value)
+    return note is not None and source.dotted(note).endswith("constexpr")
 
 
 def is_launch(node: ast.AST, kernels: set[str]) -> bool:
@@ -120,23 +130,32 @@ def operations_of(walked: Walk, *, calls_only: bool = False) -> list[tuple[str, 
     A layer counts where `self.name(…)` calls it. In a whole module (not `calls_only`) layers that
     stand in containers, and arithmetic operators, count as well.
     """
+    return [(name, group) for name, group, _ in placed_operations(walked, calls_only=calls_only)]
+
+
+def placed_operations(
+    walked: Walk, *, calls_only: bool = False
+) -> list[tuple[str, Group, ast.expr]]:
+    """Return (name, group, node) of the operations that `operations_of` counts."""
     attributes = _attribute_layers(walked)
     direct = set(attributes.values())
-    found: list[tuple[str, Group]] = []
+    found: list[tuple[str, Group, ast.expr]] = []
     for node, scope in walked.of(ast.Call):
         assert isinstance(node, ast.Call)
         if not scope.in_kernel and (known := _operation(node, scope, attributes)):
-            found.append(known)
+            found.append((*known, node))
         elif not calls_only and node not in direct:
             name = layer_name(node)
             if made := operations.layer(name):
-                found.append((name, made.group))
+                found.append((name, made.group, node))
     for node, scope in walked.of(ast.BinOp):
+        assert isinstance(node, ast.BinOp)
         if scope.in_kernel or function_of(scope) in SETUP or scope.function is None:
             continue
-        product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
+        product = isinstance(node.op, ast.MatMult)
         if product or not calls_only:
-            found.append(("@", "matmul") if product else ("operator", "elementwise"))
+            name, group = _PRODUCT if product else _OPERATOR
+            found.append((name, group, node))
     return found
 
 

@@ -12,6 +12,7 @@ from kernelsift import source
 from kernelsift.kernels import operations
 from kernelsift.kernels.calls import (
     call_name,
+    is_constexpr,
     is_launch,
     is_published_network,
     language_calls,
@@ -114,6 +115,8 @@ class ReferenceFeatures:
     """Calls of PyTorch functions, tensor methods and `nn` layers that the table knows."""
     operations: int
     """Those that compute, operators included."""
+    computing_calls: int
+    """Those of them that are calls or `@`."""
     operators: int
     """Arithmetic operators other than `@`."""
     networks: int
@@ -168,6 +171,7 @@ def reference_features_of(program: Program) -> ReferenceFeatures:
         unique_calls=len(set(names)),
         torch_calls=len([name for name, _ in found if name.isidentifier()]),
         operations=len(computing),
+        computing_calls=sum(name != "operator" for name, _ in computing),
         operators=sum(name == "operator" for name, _ in computing),
         networks=sum(group in _NETWORKS for _, group in computing)
         + sum(is_published_network(node) for node, _ in walked.of(ast.Call)),
@@ -201,20 +205,13 @@ def _kernel_facts(kernels: list[ast.AST], walked: Walk) -> dict[str, Any]:
         "kernels": len(kernels),
         "autotuned": autotuned,
         "kernel_parameters": len(arguments),
-        "constexprs": sum(_is_constexpr(argument) for argument in arguments),
+        "constexprs": sum(is_constexpr(argument) for argument in arguments),
         "strides": sum("stride" in argument.arg.lower() for argument in arguments),
         "kernel_lines": lines,
         "kernel_loops": sum(1 for _, s in walked.of(ast.For, ast.While) if s.in_kernel),
         "kernel_loop_depth": max((scope.loops for scope in inner), default=0),
         "kernel_integers": sum(_is_hard_coded(n, s) for n, s in walked.of(ast.Constant)),
     }
-
-
-def _is_constexpr(argument: ast.arg) -> bool:
-    note = argument.annotation
-    if isinstance(note, ast.Constant):
-        return "constexpr" in str(note.value)
-    return note is not None and source.dotted(note).endswith("constexpr")
 
 
 def _is_hard_coded(node: ast.AST, scope: Scope) -> bool:

@@ -42,6 +42,7 @@ _LEAF_FIELDS = frozenset([
     "module",
     "level",
     "kind",
+    "decorator_list",  # see `walk`
 ])
 _SCOPED = (*_BLOCKS, *_FUNCTIONS)
 
@@ -133,7 +134,7 @@ def decorator_name(node: ast.expr) -> str:
 
 
 def walk(tree: ast.Module) -> Walk:
-    """Visit every node once, without recursion."""
+    """Visit every node once, without recursion. Decorators stand outside of their function."""
     top = Scope()
     nodes: dict[type[ast.AST], list[tuple[ast.AST, Scope]]] = {}
     scopes = [top]
@@ -149,6 +150,7 @@ def walk(tree: ast.Module) -> Walk:
         if kind is ast.Constant:
             continue
         if kind in _SCOPED:
+            stack.extend([(item, scope) for item in getattr(node, "decorator_list", ())])
             scope = _inner(node, scope)
             scopes.append(scope)
         for name in _child_fields(kind):
@@ -163,14 +165,14 @@ def walk(tree: ast.Module) -> Walk:
 def metrics(code: str, tree: ast.Module, walked: Walk) -> Metrics:
     """Measure a parsed file."""
     lines = code.splitlines()
-    comments = _comment_only_lines(lines, walked)
+    found = comments(code, walked)
     stripped = [line.strip() for line in lines]
     long_ones = Counter(line for line in stripped if len(line) >= 20 and not line.startswith("#"))
     functions = walked.of(ast.FunctionDef, ast.AsyncFunctionDef)
     volume, effort = _halstead(walked)
     return Metrics(
-        code_lines=sum(1 for line in stripped if line) - comments[0],
-        comment_lines=comments[1],
+        code_lines=sum(1 for line in stripped if line) - sum(alone for _, alone, _ in found),
+        comment_lines=len(found),
         docstrings=_docstrings(tree, walked),
         functions=len(functions),
         longest_function=max((_length(node) for node, _ in functions), default=0),
@@ -178,12 +180,12 @@ def metrics(code: str, tree: ast.Module, walked: Walk) -> Metrics:
         cyclomatic=len(functions) + len(walked.of(*_BRANCHES)) + _extra_conditions(walked),
         halstead_volume=volume,
         halstead_effort=effort,
-        unused_variables=_unused_variables(walked),
-        unused_imports=_unused_imports(walked),
-        dead_statements=_dead_statements(walked),
+        unused_variables=len(unused_variables(walked)),
+        unused_imports=len(unused_imports(walked)),
+        dead_statements=len(dead_statements(walked)),
         long_lines=sum(1 for line in lines if len(line) > LONG_LINE),
         duplicate_lines=sum(count - 1 for count in long_ones.values()),
-        poor_names=_poor_names(walked),
+        poor_names=_share(poor_names(walked)),
     )
 
 
@@ -205,11 +207,14 @@ def _length(node: ast.AST) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-def _comment_only_lines(lines: list[str], walked: Walk) -> tuple[int, int]:
-    """Return (lines that are only a comment, lines with a comment). Columns are UTF-8 bytes."""
-    marked = {number: line for number, line in enumerate(lines, 1) if "#" in line}
+def comments(code: str, walked: Walk) -> list[tuple[int, bool, str]]:
+    """Return (line number, whether it stands alone on its line, text) of every comment.
+
+    The text begins with the `#`.
+    """
+    marked = {number: line for number, line in enumerate(code.split("\n"), 1) if "#" in line}
     if not marked:
-        return 0, 0
+        return []
     strings: dict[int, list[tuple[float, float]]] = {}
     for node, _ in walked.of(ast.Constant, ast.JoinedStr):
         if isinstance(node, ast.Constant) and not isinstance(node.value, str | bytes):
@@ -220,12 +225,14 @@ def _comment_only_lines(lines: list[str], walked: Walk) -> tuple[int, int]:
                 start = node.col_offset if number == first else 0  # type: ignore[attr-defined]  # as above
                 end = node.end_col_offset if number == last else math.inf  # type: ignore[attr-defined]  # as above
                 strings.setdefault(number, []).append((start, end))
-    alone = total = 0
+    found = []
     for number, line in marked.items():
-        at = _comment_start(line.encode("utf-8", "surrogatepass"), strings.get(number, []))
-        total += at >= 0
-        alone += at >= 0 and not line.encode("utf-8", "surrogatepass")[:at].strip()
-    return alone, total
+        raw = line.encode("utf-8", "surrogatepass")  # columns of the tree are bytes
+        at = _comment_start(raw, strings.get(number, []))
+        if at >= 0:
+            text = raw[at:].decode("utf-8", "surrogatepass")
+            found.append((number, not raw[:at].strip(), text))
+    return found
 
 
 def _comment_start(line: bytes, spans: list[tuple[float, float]]) -> int:
@@ -295,43 +302,61 @@ def _all_loaded(walked: Walk) -> dict[int, set[str]]:
     return loaded
 
 
-def _unused_variables(walked: Walk) -> int:
+def unused_variables(walked: Walk) -> list[ast.AST]:
+    """Return the first assignment to each local name that is never read."""
     loaded = _all_loaded(walked)
-    unused: set[tuple[int, str]] = set()
+    unused: dict[tuple[int, str], ast.AST] = {}
     for node, scope in walked.of(ast.Assign):
         assert isinstance(node, ast.Assign)
         for target in node.targets:
             if isinstance(target, ast.Name) and scope.function and not target.id.startswith("_"):
                 key = id(scope.function)
-                if target.id not in loaded[key]:
-                    unused.add((key, target.id))
-    return len(unused)
+                known = unused.get((key, target.id))
+                if target.id not in loaded[key] and (known is None or _before(node, known)):
+                    unused[key, target.id] = node
+    return list(unused.values())
 
 
-def _unused_imports(walked: Walk) -> int:
-    loaded = _all_loaded(walked)[id(None)]
-    names: set[str] = set()
+def unused_imports(walked: Walk) -> list[ast.AST]:
+    """Return the import of each name that is imported and never read."""
+    loaded = _all_loaded(walked)[id(None)] | {"*", "annotations"}
+    unused: dict[str, ast.AST] = {}
     for node, _ in walked.of(ast.Import, ast.ImportFrom):
         assert isinstance(node, ast.Import | ast.ImportFrom)
-        names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-    return len(names - loaded - {"*", "annotations"})
+        names = [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+        unused |= {name: node for name in names if name not in loaded}
+    return list(unused.values())
 
 
-def _dead_statements(walked: Walk) -> int:
-    dead = 0
+def dead_statements(walked: Walk) -> list[ast.AST]:
+    """Return the statements that follow a return, raise, break or continue."""
+    dead: list[ast.AST] = []
     for kind in (ast.FunctionDef, *_BLOCKS):
         for node, _ in walked.of(kind):
             for body in (getattr(node, "body", []), getattr(node, "orelse", [])):
                 ends = [i for i, statement in enumerate(body) if isinstance(statement, _ENDS)]
-                dead += len(body) - 1 - ends[0] if ends else 0
+                dead += body[ends[0] + 1 :] if ends else []
     return dead
 
 
-def _poor_names(walked: Walk) -> float:
-    names = {node.arg for node, _ in walked.of(ast.arg) if isinstance(node, ast.arg)}
-    for node, _ in walked.of(ast.Name):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-    names -= {"self", "_"}
-    poor = [n for n in names if _POOR_NAME.fullmatch(n) and n not in _GOOD_LETTERS]
-    return len(poor) / len(names) if names else 0.0
+def _before(one: ast.AST, other: ast.AST) -> bool:
+    assert isinstance(one, ast.stmt)
+    assert isinstance(other, ast.stmt)
+    return one.lineno < other.lineno
+
+
+def poor_names(walked: Walk) -> tuple[list[ast.AST], int]:
+    """Return where each name that says nothing is first given, and how many names there are."""
+    given: dict[str, ast.AST] = {}
+    for node, _ in walked.of(ast.arg, ast.Name):
+        if isinstance(node, ast.arg):
+            given.setdefault(node.arg, node)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            given.setdefault(node.id, node)
+    given = {name: node for name, node in given.items() if name not in {"self", "_"}}
+    poor = [n for n in given if _POOR_NAME.fullmatch(n) and n not in _GOOD_LETTERS]
+    return [given[name] for name in poor], len(given)
+
+
+def _share(found: tuple[list[ast.AST], int]) -> float:
+    return len(found[0]) / found[1] if found[1] else 0.0

@@ -20,10 +20,10 @@ _TORCH = frozenset({"torch", "F", "nn"})
 class Structure:
     """Sizes of a program and of its kernels together. Counts."""
 
-    nodes: int
-    """Nodes of the syntax tree; operators and name contexts are no nodes here."""
     kernel_nodes: int
-    """Those inside kernels; `nodes - kernel_nodes` is the host code."""
+    """Nodes of the syntax tree inside kernels; operators and name contexts are no nodes here."""
+    host_nodes: int
+    """Nodes outside kernels."""
     names: int
     """Distinct variable names that are read or set."""
     kernel_names: int
@@ -55,8 +55,8 @@ def structure(walked: Walk) -> Structure:
     inside = {kind: sum(s.in_kernel for _, s in pairs) for kind, pairs in walked.nodes.items()}
     named = [(node.id, s) for node, s in walked.of(ast.Name) if isinstance(node, ast.Name)]
     return Structure(
-        nodes=sum(map(len, walked.nodes.values())),
         kernel_nodes=sum(inside.values()),
+        host_nodes=sum(map(len, walked.nodes.values())) - sum(inside.values()),
         names=len({name for name, _ in named}),
         kernel_names=len({name for name, scope in named if scope.in_kernel}),
         kernel_arithmetic=inside.get(ast.BinOp, 0),
