@@ -9,6 +9,7 @@ from kernelsift.cli import commands, console
 from kernelsift.cli.decontaminate import decontaminate
 from kernelsift.cli.explain import diff, why
 from kernelsift.cli.export import export, lengths
+from kernelsift.cli.features import features
 from kernelsift.cli.gate import gate
 from kernelsift.cli.verify import verify, verify_file
 from kernelsift.errors import KernelsiftError
@@ -48,6 +49,7 @@ for _command in (
     verify,
     verify_file,
     gate,
+    features,
     commands.status,
     commands.estimate,
     why,
