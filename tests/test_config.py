@@ -21,6 +21,10 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "limit": 5, "enough": 3,
     },
     "filter": {"min_reward": 0.5},
+    "decontaminate": {
+        "index": ("own.idx",), "shipped": False, "match": ("ast", "name"), "drop_on": "name",
+        "ngram_share": 0.7,
+    },
     "verify": {
         "device": "cpu", "budget_seconds": 1.5, "limit_seconds": 20.0, "targets": "sm_90",
         "sandbox": "required", "unverifiable": "keep", "drop_severities": ("hard",),
@@ -34,6 +38,8 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "judge": {
         "judge": "static", "model": "m", "instrument": "judge-original-1", "show": "completion",
         "temperature": 0.5, "max_tokens": 99, "reasoning_effort": "low", "structured": False,
+        "rubric": "original", "samples": 3, "same_family": True, "service_tier": "flex",
+        "panel": (),
     },
     "prompts": {
         "generator": "template", "source": "c/d", "split": "train", "revision": "r2", "limit": 4,
@@ -81,14 +87,15 @@ def test_every_setting_can_stand_in_the_file(tmp_path: Path) -> None:
     found = settings.model_dump()
     assert found.pop("workers") == 2
     assert found["llm"].pop("price") == {}
+    assert found["publish"].pop("source_license") == {}
     assert found == EVERYTHING
 
 
 def test_the_table_above_names_every_setting_there_is() -> None:
     found = Settings().model_dump()
-    assert {k: set(v) - {"price"} for k, v in found.items() if k != "workers"} == {
-        name: set(section) for name, section in EVERYTHING.items()
-    }
+    assert {
+        k: set(v) - {"price", "source_license"} for k, v in found.items() if k != "workers"
+    } == {name: set(section) for name, section in EVERYTHING.items()}
 
 
 def test_a_format_that_is_none_is_answered_with_the_nearest() -> None:

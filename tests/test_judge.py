@@ -7,9 +7,9 @@ import pytest
 from build import VERDICT, Counted, no_code, opened, rollout, write_jsonl
 
 from kernelsift import pipeline
+from kernelsift.instrument import SCHEMA, Instrument
 from kernelsift.llm.chat import CallFailedError, scripted
 from kernelsift.model import Failure, Judgement
-from kernelsift.stages.judge import SCHEMA, Instrument
 
 
 def run(tmp_path, rows, chat, retry=None, **dotted):

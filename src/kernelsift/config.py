@@ -132,6 +132,21 @@ class Llm(Frozen):
         return url.rstrip("/")
 
 
+class Panelist(Frozen):
+    """One of several judges."""
+
+    model: str
+    base_url: str | None = None
+    """`llm.base_url` when not given."""
+    api_key_env: str | None = None
+    """As `llm.api_key_env`; an address of its own gets no key of another."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_url(cls, url: str | None) -> str | None:
+        return url if url is None else Llm.model_validate({"base_url": url}).base_url
+
+
 class Judge(Frozen):
     """Who rates difficulty and style, and what the judge is shown."""
 
@@ -145,6 +160,33 @@ class Judge(Frozen):
     reasoning_effort: str | None = None
     structured: bool = True
     """Ask for JSON by schema where the endpoint has it; tags otherwise."""
+    rubric: Literal["original", "checklist"] = "original"
+    """`original`: both scores in one answer; `checklist`: style as ten answers with evidence,
+    difficulty apart, from the PyTorch module alone."""
+    samples: PositiveInt = Field(default=1, le=50)
+    """Independent answers per row (of the checklist: and per module), of which the mean counts."""
+    same_family: bool = False
+    """Whether a model may judge what a model of its own family has written."""
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    """Sent only when set. It changes the price and how long an answer takes, not the answer."""
+    panel: tuple[Panelist, ...] = ()
+    """Several judges in place of `model`: each rates every row, and the mean counts."""
+
+    @field_validator("panel")
+    @classmethod
+    def _are_different(cls, panel: tuple[Panelist, ...]) -> tuple[Panelist, ...]:
+        if len({judge.model for judge in panel}) < len(panel):
+            raise ValueError("names a model twice; for several answers of one take judge.samples")
+        return panel
+
+    @model_validator(mode="after")
+    def _quotes_come_from_code(self) -> Self:
+        if self.rubric == "checklist" and self.show != "code":
+            raise ValueError(
+                "the checklist quotes from the code: leave out judge.show = 'completion', or take "
+                "judge.rubric = 'original'"
+            )
+        return self
 
 
 class Prompts(Frozen):

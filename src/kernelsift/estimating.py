@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from kernelsift import pipeline
+from kernelsift import judging, pipeline
 from kernelsift.endpoint import make_endpoint
+from kernelsift.errors import ConfigError
 from kernelsift.journal import RunJournal
-from kernelsift.llm.chat import Ask, encode, request_digest, wire_body
+from kernelsift.llm.chat import Ask, ask_digest, wire_body
 from kernelsift.llm.client import connect
 from kernelsift.llm.openai import Endpoint
 from kernelsift.llm.prices import Price
 from kernelsift.measuring import Work
 from kernelsift.model import SampleId
 from kernelsift.session import Session
-from kernelsift.stages import judge as judge_stage
 from kernelsift.stages import prompts as prompts_stage
 
 BYTES_PER_TOKEN = 3.4
@@ -112,31 +112,29 @@ def estimate(session: Session, stage: str) -> Estimate:
         return Estimate(stage, model, len(work.keys), len(work.keys), 0, 0, 0, 0, 0, None)
     endpoint = make_endpoint(session.settings.llm, model, session.secrets, need_key=False)
     price = asyncio.run(_price(session, endpoint, stage))
-    todo = set(work.todo)
     new_bytes, requests, most = 0, 0, 0
     pilot_bytes, pilot_input, pilot_output, pilot = 0, 0, 0, 0
     journal = RunJournal(session.run, stage, endpoint.base_url, model)
-    for key, ask in asks:
+    for is_open, ask in asks:
         size = sum(len(m.content.encode("utf-8", "surrogatepass")) for m in ask.messages)
-        if key in todo:
+        body = wire_body(ask, model)
+        reply = journal.find(ask_digest(endpoint.base_url, body, ask.sample))
+        if is_open and reply is None:
             new_bytes += size
             requests += 1
             most += ask.max_tokens
-        elif pilot < _PILOT:
-            body = wire_body(ask, model)
-            reply = journal.find(request_digest(endpoint.base_url, encode(body), ask.sample))
-            if reply and reply.input_tokens:
-                pilot += 1
-                pilot_bytes += size
-                pilot_input += reply.input_tokens
-                pilot_output += reply.output_tokens
+        elif pilot < _PILOT and reply and reply.input_tokens:
+            pilot += 1
+            pilot_bytes += size
+            pilot_input += reply.input_tokens
+            pilot_output += reply.output_tokens
     per_token = pilot_bytes / pilot_input if pilot else BYTES_PER_TOKEN
     per_answer = pilot_output / pilot if pilot else GUESSED_OUTPUT[stage]
     return Estimate(
         stage=stage,
         model=model,
         rows=len(work.keys),
-        cached=sum(key not in todo for key in work.keys.values()),
+        cached=sum(key not in work.todo for key in work.keys.values()),
         requests=requests,
         input_tokens=round(new_bytes / per_token),
         output_tokens=round(requests * per_answer),
@@ -146,13 +144,20 @@ def estimate(session: Session, stage: str) -> Estimate:
     )
 
 
-def _parts(session: Session, stage: str) -> tuple[str, Work, Iterator[tuple[str, Ask]]]:
+def _parts(session: Session, stage: str) -> tuple[str, Work, Iterator[tuple[bool, Ask]]]:
     if stage == "judge":
-        judging = pipeline.instrument(session)
-        work = pipeline.judge_work(session)
-        if judging.prompt is None:
-            return "static", work, iter(())
-        return judging.cfg.model, work, _judge_asks(session, work, judging)
+        todo = judging.prepare(session)
+        if len(todo.members) > 1:
+            models = ", ".join(member.instrument.cfg.model for member in todo.members)
+            raise ConfigError(
+                f"estimate counts for one judge at one price, and judge.panel has {models}; leave "
+                "the panel out of the settings file and ask for each with --model"
+            )
+        instrument = todo.members[0].instrument
+        if instrument.prompt is None:
+            return "static", todo.work, iter(())
+        asks = judging.asks(todo, _with_pilot(todo.work))
+        return instrument.cfg.model, todo.work, asks
     from kernelsift.stages.modules import read_modules
 
     writing = pipeline.generator(session)
@@ -163,17 +168,12 @@ def _parts(session: Session, stage: str) -> tuple[str, Work, Iterator[tuple[str,
     if writing.prompt is None:
         return "template", work, iter(())
     wanted = _with_pilot(work)
-    asks = ((work.keys[m.id], prompts_stage.ask_for(m, writing)) for m in modules if m.id in wanted)
+    asks = (
+        (work.keys[m.id] in work.todo, prompts_stage.ask_for(m, writing))
+        for m in modules
+        if m.id in wanted
+    )
     return writing.cfg.model, work, asks
-
-
-def _judge_asks(
-    session: Session, work: Work, judging: judge_stage.Instrument
-) -> Iterator[tuple[str, Ask]]:
-    wanted = _with_pilot(work)
-    for job in pipeline.judge_jobs(session, work, wanted):
-        if job.item.code:
-            yield job.key, judge_stage.ask_for(job.item, judging)
 
 
 def _with_pilot(work: Work) -> set[SampleId]:

@@ -26,6 +26,7 @@ FailureClass = Literal[
     "not-an-integer",
     "double-verdict",
     "no-specification",
+    "no-evidence",
     # the row
     "no-code",
     "unparsable-code",
@@ -109,12 +110,43 @@ class Module:
     uuid: str | None
 
 
+class Check(Frozen):
+    """A judge's answer to one question about a program."""
+
+    name: str
+    """One of `checklist.CHECKS`."""
+    answer: Literal["yes", "no", "na"]
+    """`na`: the question does not apply."""
+    quote: str
+    """The line of the program that shows it, as the judge wrote it."""
+    supported: bool
+    """Whether the quote occurs in the program; true where the check does not apply."""
+
+
+class Opinion(Frozen):
+    """One answer of one judge: what a judgement is the mean of."""
+
+    judge: str
+    sample: int = 0
+    """Which of this judge's answers to the same question it is, from 0."""
+    difficulty: Score | None = None
+    """None where this answer is about style alone."""
+    style: Score | None = None
+    """None where this answer is about difficulty alone."""
+    checks: tuple[Check, ...] = ()
+    """What style is counted from, where it is a checklist."""
+    raw: str
+    returned_model: str
+
+
 class Judgement(Frozen):
     """An opinion of one solution: difficulty of its task and style of its code, both 0-10."""
 
     kind: Literal["judgement"] = "judgement"
     difficulty: Score
+    """The mean where there are several opinions."""
     style: Score
+    """The mean where there are several opinions."""
     raw: str
     """The judge's own words, for `evaluation_raw`."""
     judge: str
@@ -125,6 +157,24 @@ class Judgement(Frozen):
     """Name and digest of the instrument, e.g. `original-1:9f2c…`."""
     params: Mapping[str, Any] = {}
     """Sampling parameters that were really sent."""
+    difficulty_spread: float | None = None
+    """Standard deviation (n - 1) of the opinions' scores; None with fewer than two."""
+    style_spread: float | None = None
+    """As `difficulty_spread`."""
+    opinions: tuple[Opinion, ...] = ()
+    """The single answers, where there is more to them than the two scores."""
+
+
+class Difficulty(Frozen):
+    """An opinion of one PyTorch module: how hard it is to write as Triton kernels, 0-10."""
+
+    kind: Literal["difficulty"] = "difficulty"
+    difficulty: Score
+    """The mean of the opinions."""
+    spread: float | None = None
+    """Standard deviation (n - 1) of the opinions; None with fewer than two."""
+    opinions: tuple[Opinion, ...]
+    prompt_version: str
 
 
 class TaskPrompt(Frozen):
@@ -155,7 +205,9 @@ class Failure(Frozen):
     why: str
 
 
-Body = Annotated[Judgement | TaskPrompt | Verification | Failure, Field(discriminator="kind")]
+Body = Annotated[
+    Judgement | Difficulty | TaskPrompt | Verification | Failure, Field(discriminator="kind")
+]
 
 
 class Fact(Frozen):

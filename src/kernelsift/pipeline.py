@@ -4,19 +4,21 @@ These functions are also the Python API. The order of the whole job is `run_all`
 """
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from kernelsift.endpoint import make_endpoint
 from kernelsift.engine import Job
 from kernelsift.errors import DataError
 from kernelsift.expression import parse_order
+from kernelsift.instrument import Instrument
+from kernelsift.judging import judge as judge_rows
+from kernelsift.judging import members
 from kernelsift.llm.chat import Chat
 from kernelsift.llm.prompts import load as load_prompt
 from kernelsift.measuring import Work
-from kernelsift.model import Body, Module, Sample, SampleId, Tally
+from kernelsift.model import Body, Module, Tally
 from kernelsift.session import Session
 from kernelsift.stages import filter as filter_stage
-from kernelsift.stages import judge as judge_stage
 from kernelsift.stages import prompts as prompts_stage
 from kernelsift.verifying import checks_for
 
@@ -111,53 +113,28 @@ def preflight(session: Session, *, writes_prompts: bool = False) -> None:
     settings = session.settings
     parse_order(settings.dedup.score or "reward")
     writing = generator(session) if writes_prompts else None
-    judging = instrument(session)
-    asked = [cfg.cfg.model for cfg in (judging, writing) if cfg is not None and cfg.prompt]
-    for model in asked if session.chat is None else ():
-        make_endpoint(settings.llm, model, session.secrets)
+    judges = [(one.session.settings.llm, one.instrument) for one in members(session)]
+    asked = [(llm, judge.cfg.model) for llm, judge in judges if judge.prompt]
+    if writing is not None and writing.prompt:
+        asked.append((settings.llm, writing.cfg.model))
+    for llm, model in asked if session.chat is None else ():
+        make_endpoint(llm, model, session.secrets)
 
 
-def instrument(session: Session) -> judge_stage.Instrument:
-    """The judge that the settings ask for."""
-    cfg = session.settings.judge
-    if cfg.judge == "static":
-        return judge_stage.Instrument(cfg, None)
-    return judge_stage.Instrument(cfg, load_prompt(cfg.instrument), session.settings.llm.base_url)
-
-
-def judge_work(session: Session, retry: Sequence[str] | None = None) -> Work:
-    """What there is to judge: every kept row, and those that have no answer yet."""
-    judging = instrument(session)
-    entries = session.run.kept_before("judge")
-    keys = {entry.id: judging.key(entry) for entry in entries}
-    return Work(session, "judge", judge_stage.VERSION, keys, retry)
-
-
-def judge_jobs(session: Session, work: Work, wanted: Collection[SampleId]) -> Iterator[Job[Sample]]:
-    """The samples to be judged, read as they are needed."""
-    cfg = session.settings.judge
-    entries = [entry for entry in session.run.entries() if entry.id in wanted]
-    whole = cfg.judge == "llm" and cfg.show == "completion"
-    for sample in session.run.samples.read(entries, completion=whole):
-        yield Job(sample.id, work.keys[sample.id], sample)
+def instrument(session: Session) -> Instrument:
+    """The judge that the settings ask for; the first one of a panel."""
+    return members(session)[0].instrument
 
 
 def judge(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
     """Rate difficulty and style of every kept row that has no rating yet.
 
     `retry` lists failure classes to ask again for; an empty list means all of them.
+
+    Raises:
+        ConfigError: the judge is of the family of models that has written rows.
     """
-    judging = instrument(session)
-    work = judge_work(session, retry)
-    work.begin(judging.settings)
-    jobs = judge_jobs(session, work, set(work.todo.values()))
-    if judging.prompt is None:
-        return work.here(jobs, judge_stage.rate)
-
-    async def measure(chat: Chat, sample: Sample, earlier: int) -> tuple[Body, float]:
-        return await judge_stage.measure(sample, chat, judging, earlier)
-
-    return work.there(jobs, measure, judging.cfg.model)
+    return judge_rows(session, retry=retry)
 
 
 def generator(session: Session) -> prompts_stage.Generator:

@@ -39,7 +39,7 @@ def parse_verdict(text: str) -> Verdict | Failure:
         return _failure("no-verdict", f"the last verdict has no {missing[0]}: {_tail(text)}")
     scores = []
     for half in _HALVES:
-        score = _score(half, last[half])
+        score = read_score(half, last[half])
         if isinstance(score, Failure):
             return score
         scores.append(score)
@@ -102,7 +102,8 @@ def _from_objects(objects: list[str], text: str) -> list[dict[str, str]] | Failu
     return pairs
 
 
-def _score(half: str, text: str) -> int | Failure:
+def read_score(half: str, text: str) -> int | Failure:
+    """Read one whole number from 0 to 10; `half` says in messages what it is."""
     value = text.strip()
     whole = _WHOLE.fullmatch(value)
     if not whole:

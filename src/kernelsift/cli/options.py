@@ -90,6 +90,16 @@ def judge_options() -> Decorator:
         setting("--temperature", "judge.temperature", "Sent only when given.", type=float),
         setting("--max-tokens", "judge.max_tokens", "Most output tokens per answer.", type=int),
         setting("--reasoning-effort", "judge.reasoning_effort", "Sent only when given."),
+        setting("--rubric", "judge.rubric",
+                "Both scores at once, or style as ten answers with evidence and difficulty apart.",
+                type=click.Choice(["original", "checklist"])),
+        setting("--samples", "judge.samples", "Answers per row, of which the mean counts.",
+                type=int),
+        setting("--same-family", "judge.same_family",
+                "Let a model judge what a model of its own family has written.",
+                is_flag=True, flag_value=True),
+        setting("--service-tier", "judge.service_tier", "Sent only when given; flex costs less.",
+                type=click.Choice(["auto", "default", "flex", "priority"])),
     )  # fmt: skip
 
 

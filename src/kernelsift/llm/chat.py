@@ -193,6 +193,16 @@ def request_digest(base_url: str, body: bytes, sample: int) -> str:
     return hashlib.sha256(head + body).hexdigest()
 
 
+def ask_digest(base_url: str, asked: Mapping[str, Any], sample: int) -> str:
+    """Return the digest of a body as `wire_body` makes it.
+
+    The service tier does not count: it changes the price and the wait, never the answer, so that a
+    reply paid for at one tier is found at any.
+    """
+    counted = {name: value for name, value in asked.items() if name != "service_tier"}
+    return request_digest(base_url, encode(counted), sample)
+
+
 def scripted(answers: Sequence[Answer] | Callable[[Ask], str], *, usd: float | None = 0.0) -> Chat:
     """Return a chat that plays back answers: for tests, documentation and dry runs.
 
@@ -218,7 +228,7 @@ def scripted(answers: Sequence[Answer] | Callable[[Ask], str], *, usd: float | N
 def _scripted_reply(ask: Ask, text: str, usd: float | None) -> Reply:
     body = wire_body(ask, "scripted")
     return Reply(
-        digest=request_digest("scripted:", encode(body), ask.sample),
+        digest=ask_digest("scripted:", body, ask.sample),
         text=text,
         finish_reason="stop",
         refusal=None,

@@ -21,8 +21,8 @@ from kernelsift.llm.chat import (
     Journal,
     LostAttempt,
     Reply,
+    ask_digest,
     encode,
-    request_digest,
     sent_params,
     wire_body,
 )
@@ -158,7 +158,7 @@ class Client:
         """
         asked = wire_body(ask, self._endpoint.model)
         body = encode(asked)
-        digest = request_digest(self._endpoint.base_url, body, ask.sample)
+        digest = ask_digest(self._endpoint.base_url, asked, ask.sample)
         while True:
             if (known := self._journal.find(digest)) is not None:
                 return replace(known, cached=True)

@@ -1,108 +1,108 @@
 """judge: rate difficulty and style, 0-10, by a language model or by static features."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Sequence
+from statistics import fmean, stdev
+from typing import TypeVar
 
-from kernelsift.config import Judge
+from kernelsift.checklist import checklist_score, parse_checks, parse_difficulty, unsupported
+from kernelsift.instrument import Instrument, ask_difficulty, ask_for, asks_of
 from kernelsift.kernels import static_judge
-from kernelsift.llm.chat import Ask, Chat, Message, Reply
-from kernelsift.llm.prompts import PromptText, fill
+from kernelsift.llm.chat import Ask, Chat, Reply
 from kernelsift.llm.second_chance import Reading, ask_twice
-from kernelsift.model import Entry, Failure, Judgement, Sample, digest
+from kernelsift.model import Body, Difficulty, Failure, Judgement, Opinion, Sample
 from kernelsift.verdict import Verdict, parse_verdict
 
-VERSION = "1"
-"""Raised when a change here may change an answer that was not asked for again."""
-SCHEMA: Mapping[str, Any] = {
-    "name": "verdict",
-    "schema": {
-        "type": "object",
-        "properties": {
-            "difficulty_reason": {"type": "string"},
-            "difficulty": {"type": "integer", "enum": list(range(11))},
-            "style_reason": {"type": "string"},
-            "style": {"type": "integer", "enum": list(range(11))},
-        },
-        "required": ["difficulty_reason", "difficulty", "style_reason", "style"],
-        "additionalProperties": False,
-    },
-}
+BodyT = TypeVar("BodyT")
+
 _COMPLAINT = (
     "That is no usable verdict: {why}. Give the verdict again: one whole number from 0 to 10 for "
     "difficulty and one for style, each once, in the form asked for."
+)
+_COMPLAINT_CHECKS = (
+    "That is no usable answer: {why}. Give the whole JSON object again, with all ten checks. Every "
+    "quote must be copied exactly from one line of the program."
+)
+_COMPLAINT_DIFFICULTY = (
+    "That is no usable answer: {why}. Give the JSON object again, with one whole number from 0 to "
+    "10 for difficulty."
 )
 _LENGTH_FACTOR = 4
 """An answer that was cut off is asked for once more, with this many times the tokens."""
 
 
-@dataclass(frozen=True)
-class Instrument:
-    """What decides an answer besides the sample: the settings, the prompt and the endpoint."""
-
-    cfg: Judge
-    prompt: PromptText | None
-    """None for the static judge."""
-    base_url: str = ""
-
-    @cached_property
-    def version(self) -> str:
-        """Name and digest of the prompt, or the version of the static judge."""
-        if self.prompt is None:
-            return static_judge.VERSION
-        return self.prompt.label
-
-    @cached_property
-    def settings(self) -> Mapping[str, object]:
-        """The settings that can change an answer, as recorded with the stage."""
-        if self.prompt is None:
-            return {"judge": "static", "version": self.version}
-        return {**self.cfg.model_dump(), "base_url": self.base_url, "prompt": self.version}
-
-    def key(self, entry: Entry) -> str:
-        """Digest of all that could change the answer for a sample. Equal code shares it."""
-        parts = [entry.code_digest]
-        if self.prompt is None:
-            parts.append(entry.reference_digest)
-        elif self.cfg.show == "completion":
-            parts.append(entry.id)
-        return digest(self._settings_digest, parts)
-
-    @cached_property
-    def _settings_digest(self) -> str:
-        return digest("judge", VERSION, self.settings)
-
-
-def ask_for(sample: Sample, instrument: Instrument) -> Ask:
-    """The request that a sample's judging begins with."""
-    assert instrument.prompt is not None
-    cfg = instrument.cfg
-    shown = sample.code if cfg.show == "code" else sample.completion or ""
-    mark = sample.entry.code_digest[:16]  # not known to whoever wrote the code
-    user = fill(instrument.prompt.user, code=shown, mark=mark)
-    return Ask(
-        messages=(Message("system", instrument.prompt.system), Message("user", user)),
-        max_tokens=cfg.max_tokens,
-        json_schema=SCHEMA if cfg.structured else None,
-        temperature=cfg.temperature,
-        extra={"reasoning_effort": cfg.reasoning_effort} if cfg.reasoning_effort else {},
-    )
-
-
 async def measure(
-    sample: Sample, chat: Chat, instrument: Instrument, attempt: int = 0
+    sample: Sample,
+    chat: Chat,
+    instrument: Instrument,
+    attempt: int = 0,
+    difficulty: Difficulty | Failure | None = None,
 ) -> tuple[Judgement | Failure, float]:
     """Ask the model; an unusable answer is sent back once with what is wrong with it.
 
     `attempt` counts earlier failures of this sample, so that a retry is a request of its own.
-    Returns the judgement or the failure, and the USD that its answers cost.
+    `difficulty` is what was found for the sample's module, for the checklist; without it the style
+    is not asked for. Returns the judgement or the failure, and the USD that its answers cost.
     """
     if not sample.code:
         return _no_code(), 0.0
     ask = ask_for(sample, instrument)
-    reading = Reading(lambda reply: read(reply, instrument), _COMPLAINT, _LENGTH_FACTOR)
-    return await ask_twice(chat, ask, reading, attempt)
+    if instrument.difficulty is None:
+        reading = Reading(lambda reply: read(reply, instrument), _COMPLAINT, _LENGTH_FACTOR)
+        found, usd = await _sampled(chat, asks_of(ask, instrument), reading, attempt)
+        return found if isinstance(found, Failure) else _mean(found), usd
+    if not isinstance(difficulty, Difficulty):
+        return _without_difficulty(difficulty), 0.0
+    checked, usd = await _sampled(
+        chat, asks_of(ask, instrument), _checklist(sample, instrument), attempt
+    )
+    if isinstance(checked, Failure):
+        return checked, usd
+    return _with_checks(checked, difficulty, instrument), usd
+
+
+async def measure_difficulty(
+    sample: Sample, chat: Chat, instrument: Instrument, attempt: int = 0
+) -> tuple[Difficulty | Failure, float]:
+    """Ask how hard a sample's module is; as `measure`."""
+    asks = asks_of(ask_difficulty(sample, instrument), instrument)
+    reading = Reading(
+        lambda reply: _read_difficulty(reply, instrument), _COMPLAINT_DIFFICULTY, _LENGTH_FACTOR
+    )
+    found, usd = await _sampled(chat, asks, reading, attempt)
+    if isinstance(found, Failure):
+        return found, usd
+    assert instrument.difficulty is not None
+    opinions = _numbered(found)
+    scores = [o.difficulty for o in opinions if o.difficulty is not None]
+    label = instrument.difficulty.label
+    body = Difficulty(
+        difficulty=fmean(scores), spread=spread(scores), opinions=opinions, prompt_version=label
+    )
+    return body, usd
+
+
+async def _sampled(
+    chat: Chat, asks: Sequence[Ask], reading: Reading[BodyT], attempt: int
+) -> tuple[list[BodyT] | Failure, float]:
+    """Read every ask's answer. The first that stays unusable is the failure of them all.
+
+    With several, a retry begins with the answers that are there already, which cost nothing: only
+    what was unusable is asked for anew.
+    """
+    bodies: list[BodyT] = []
+    usd = 0.0
+    found: BodyT | Failure
+    for ask in asks:
+        for tried in range(attempt if len(asks) == 1 else 0, attempt + 1):
+            answered = await ask_twice(chat, ask, reading, tried)
+            found = answered[0]
+            usd += answered[1]
+            if not isinstance(found, Failure):
+                break
+        if isinstance(found, Failure):
+            return found, usd
+        bodies.append(found)
+    return bodies, usd
 
 
 def rate(sample: Sample) -> Judgement | Failure:
@@ -115,7 +115,7 @@ def rate(sample: Sample) -> Judgement | Failure:
     return Judgement(
         difficulty=rating.difficulty,
         style=rating.style,
-        raw="static judge: " + "; ".join(rating.reasons),
+        raw="static judge: " + "\n".join(rating.reasons),
         judge="static",
         returned_model="static",
         prompt_version=static_judge.VERSION,
@@ -124,9 +124,7 @@ def rate(sample: Sample) -> Judgement | Failure:
 
 def read(reply: Reply, instrument: Instrument) -> Judgement | Failure:
     """Turn a stored reply into a judgement; runs again at no cost when this code changes."""
-    if reply.refusal is not None:
-        return Failure(failure="refusal", why=reply.refusal[:300])
-    verdict = parse_verdict(reply.text)
+    verdict = _readable(reply, parse_verdict)
     if isinstance(verdict, Verdict):
         return Judgement(
             difficulty=verdict.difficulty,
@@ -137,9 +135,156 @@ def read(reply: Reply, instrument: Instrument) -> Judgement | Failure:
             prompt_version=instrument.version,
             params=reply.params,
         )
-    if reply.finish_reason == "length":
-        return Failure(failure="length", why=f"cut off at the token limit: {verdict.why}")
     return verdict
+
+
+def spread(scores: Sequence[float]) -> float | None:
+    """Standard deviation (n - 1); None with fewer than two scores."""
+    return stdev(scores) if len(scores) > 1 else None
+
+
+def _readable(reply: Reply, parse: Callable[[str], BodyT | Failure]) -> BodyT | Failure:
+    """What a reply's text says; a `Failure` for a refusal, and for one that was cut off."""
+    if reply.refusal is not None:
+        return Failure(failure="refusal", why=reply.refusal[:300])
+    found = parse(reply.text)
+    if isinstance(found, Failure) and reply.finish_reason == "length":
+        return Failure(failure="length", why=f"cut off at the token limit: {found.why}")
+    return found
+
+
+def _mean(found: Sequence[Judgement]) -> Judgement:
+    """Several verdicts of one judge as one."""
+    if len(found) == 1:
+        return found[0]
+    difficulties, styles = [o.difficulty for o in found], [o.style for o in found]
+    return found[0].model_copy(
+        update={
+            "difficulty": fmean(difficulties),
+            "style": fmean(styles),
+            "difficulty_spread": spread(difficulties),
+            "style_spread": spread(styles),
+            "raw": "\n\n".join(o.raw for o in found),
+            "opinions": tuple(_opinion(one, number) for number, one in enumerate(found)),
+        }
+    )
+
+
+def combine(bodies: Sequence[Body]) -> Judgement | Failure:
+    """The judgements of several judges as one: the mean of their scores, with each one's own.
+
+    One that could not judge makes a failure of it: means of different judges cannot be compared.
+    """
+    found: list[Judgement] = []
+    for body in bodies:
+        if isinstance(body, Failure):
+            return body
+        assert isinstance(body, Judgement)
+        found.append(body)
+    difficulties, styles = [one.difficulty for one in found], [one.style for one in found]
+    return Judgement(
+        difficulty=fmean(difficulties),
+        style=fmean(styles),
+        raw="\n\n".join(one.raw for one in found),
+        judge=", ".join(one.judge for one in found),
+        returned_model=", ".join(one.returned_model for one in found),
+        prompt_version=found[0].prompt_version,
+        params={one.judge: dict(one.params) for one in found},
+        difficulty_spread=spread(difficulties),
+        style_spread=spread(styles),
+        opinions=tuple(opinion for one in found for opinion in one.opinions or (_opinion(one),)),
+    )
+
+
+def _opinion(one: Judgement, sample: int = 0) -> Opinion:
+    return Opinion(
+        judge=one.judge,
+        sample=sample,
+        difficulty=one.difficulty,
+        style=one.style,
+        raw=one.raw,
+        returned_model=one.returned_model,
+    )
+
+
+# --- the checklist ------------------------------------------------------------------------------
+
+_Answered = tuple[Opinion, Reply]
+
+
+def _checklist(sample: Sample, instrument: Instrument) -> Reading[_Answered]:
+    """An answer with a quote that is not in the code is sent back; the second time it stands."""
+
+    def at_last(reply: Reply) -> _Answered | Failure:
+        checks = _readable(reply, lambda text: parse_checks(text, sample.code))
+        if isinstance(checks, Failure):
+            return checks
+        score = checklist_score(checks)
+        if isinstance(score, Failure):
+            return score
+        opinion = Opinion(
+            judge=instrument.cfg.model,
+            style=score,
+            checks=checks,
+            raw=reply.text,
+            returned_model=reply.returned_model,
+        )
+        return opinion, reply
+
+    def at_first(reply: Reply) -> _Answered | Failure:
+        found = at_last(reply)
+        if isinstance(found, Failure) or not (wrong := unsupported(found[0].checks)):
+            return found
+        quotes = "; ".join(f"{check.name}: {check.quote[:80]!r}" for check in wrong)
+        return Failure(failure="no-evidence", why=f"quotes that the program has not: {quotes}")
+
+    return Reading(at_first, _COMPLAINT_CHECKS, _LENGTH_FACTOR, settle=at_last)
+
+
+def _with_checks(
+    answered: Sequence[_Answered], difficulty: Difficulty, instrument: Instrument
+) -> Judgement:
+    opinions = _numbered([opinion for opinion, _ in answered])
+    styles = [o.style for o in opinions if o.style is not None]
+    first = answered[0][1]
+    return Judgement(
+        difficulty=difficulty.difficulty,
+        style=fmean(styles),
+        raw="\n\n".join(o.raw for o in (*opinions, *difficulty.opinions)),
+        judge=instrument.cfg.model,
+        returned_model=first.returned_model,
+        prompt_version=instrument.version,
+        params=first.params,
+        difficulty_spread=difficulty.spread,
+        style_spread=spread(styles),
+        opinions=(*opinions, *difficulty.opinions),
+    )
+
+
+def _numbered(opinions: Sequence[Opinion]) -> tuple[Opinion, ...]:
+    return tuple(o.model_copy(update={"sample": number}) for number, o in enumerate(opinions))
+
+
+def _read_difficulty(reply: Reply, instrument: Instrument) -> Opinion | Failure:
+    level = _readable(reply, parse_difficulty)
+    if isinstance(level, Failure):
+        return level
+    return Opinion(
+        judge=instrument.cfg.model,
+        difficulty=level,
+        raw=reply.text,
+        returned_model=reply.returned_model,
+    )
+
+
+def _without_difficulty(failure: Failure | None) -> Failure:
+    if failure is not None:
+        return Failure(failure=failure.failure, why=f"difficulty: {failure.why}")
+    return Failure(
+        failure="no-reference",
+        why="the checklist rates difficulty by the PyTorch module, and this row has none; judge it "
+        "with --rubric original",
+    )
 
 
 def _no_code() -> Failure:
