@@ -14,7 +14,7 @@ from fake_hub import TOKEN, USER, FakeHub, Repo
 from test_bad_input import CLOSED
 from test_cli import SAMPLE, Done, call, curated, spawn
 
-from kernelsift.splits import assign
+from kernelsift.splits import Shares, draw
 
 SETS = ("filtered", "unique", "prompts")
 pytestmark = pytest.mark.filterwarnings(  # how huggingface_hub calls its own HTTP library
@@ -175,7 +175,7 @@ def test_tables_of_another_source_are_not_published(tmp_path: Path) -> None:
 
 
 def _share(names: list[str], seed: int = 42) -> float:
-    sides = assign([(name, "") for name in names], seed=seed, validation=0.1)
+    sides = draw(dict.fromkeys(names, 1), Shares(0.1), seed=seed)
     return sum(one == "validation" for one in sides.values()) / len(sides)
 
 
@@ -187,29 +187,6 @@ def test_about_a_tenth_of_many_modules_goes_to_validation() -> None:
 def test_about_a_tenth_of_the_bundled_sample_goes_to_validation() -> None:
     rows = [json.loads(line) for line in SAMPLE.read_bytes().splitlines()]
     assert 0.08 <= _share([row["info"]["module_name"] for row in rows]) <= 0.12
-
-
-def test_the_seed_changes_who_goes_where_and_the_order_does_not() -> None:
-    pairs = [(f"Module{n}", "") for n in range(300)]
-    found = assign(pairs, seed=42, validation=0.1)
-    assert found == assign(pairs[::-1], seed=42, validation=0.1)
-    assert found != assign(pairs, seed=43, validation=0.1)
-    more = assign([*pairs, ("New", "")], seed=42, validation=0.1)
-    assert {name: more[name] for name, _ in pairs} == found
-
-
-def test_modules_of_one_text_stay_together() -> None:
-    pairs = [(f"Copy{n}", "same text") for n in range(50)] + [(f"Own{n}", "") for n in range(50)]
-    found = assign(pairs, seed=42, validation=0.5)
-    assert len({one for name, one in found.items() if name.startswith("Copy")}) == 1
-
-
-def test_two_modules_are_enough_for_both_sides_and_one_is_not() -> None:
-    assert set(assign([("A", ""), ("B", "")], seed=1, validation=0.01).values()) == {
-        "train",
-        "validation",
-    }
-    assert assign([("A", "")], seed=1, validation=0.01) == {"A": "train"}
 
 
 def test_a_side_without_rows_has_no_file_and_no_line_in_the_card(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from kernelsift import pipeline
 from kernelsift.config import Filter
 from kernelsift.errors import ConfigError, DataError
 from kernelsift.expression import parse
-from kernelsift.splits import assign
 from kernelsift.stages.dedup import Candidate
 from kernelsift.stages.dedup import select as keep_best
 from kernelsift.stages.filter import select as filter_rows
@@ -246,53 +245,3 @@ def test_no_text_makes_an_expression_misbehave(text):
 
 def test_a_deep_expression_is_read():
     assert parse("-" * 400 + "1")({}) == 1.0
-
-
-# --- splits -------------------------------------------------------------------------------------
-
-MODULES = st.lists(
-    st.tuples(st.sampled_from("ABCDEFGHIJ"), st.sampled_from(["", *"uvwxyz"])), max_size=20
-)
-
-
-@given(MODULES, st.integers(0, 9))
-def test_no_name_and_no_text_is_on_both_sides(modules, seed):
-    sides = assign(modules, seed=seed, validation=0.3)
-    assert set(sides) == {name for name, _ in modules}
-    for text in {text for _, text in modules if text}:
-        assert len({sides[name] for name, other in modules if other == text}) == 1
-
-
-@given(MODULES, st.randoms())
-def test_a_split_does_not_depend_on_order(modules, random):
-    shuffled = random.sample(modules, len(modules))
-    one = assign(modules, seed=42, validation=0.3)
-    assert one == assign(shuffled, seed=42, validation=0.3)
-
-
-@given(st.sets(st.text(max_size=4), min_size=2, max_size=20), st.integers(), st.floats(0.01, 0.99))
-def test_with_two_modules_or_more_no_side_is_empty(names, seed, validation):
-    sides = assign([(name, "") for name in names], seed=seed, validation=validation)
-    assert set(sides.values()) == {"train", "validation"}
-
-
-def test_one_module_trains():
-    assert assign([("A", "u")], seed=42, validation=0.1) == {"A": "train"}
-
-
-def test_new_modules_leave_the_others_where_they_are():
-    old = [(f"M{n}", f"text{n}") for n in range(200)]
-    new = [(f"N{n}", f"other{n}") for n in range(200)]
-    before = assign(old, seed=42, validation=0.1)
-    after = assign(old + new, seed=42, validation=0.1)
-    assert {name: after[name] for name in before} == before
-
-
-def test_the_share_of_validation_is_about_what_was_asked_for():
-    sides = assign([(f"M{n}", "") for n in range(2000)], seed=42, validation=0.1)
-    assert 140 < sum(side == "validation" for side in sides.values()) < 260
-
-
-def test_another_seed_is_another_split():
-    names = [(f"M{n}", "") for n in range(100)]
-    assert assign(names, seed=1, validation=0.5) != assign(names, seed=2, validation=0.5)

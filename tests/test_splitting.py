@@ -143,6 +143,23 @@ def test_rows_are_stratified_by_difficulty(tmp_path):
 
 # --- the rule -----------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_clusters_is_nothing_and_the_seed_is_all(seed):
+    names = [f"M{n}" for n in range(300)]
+    found = draw(dict.fromkeys(names, 1), Shares(0.3), seed=seed)
+    assert found == draw(dict.fromkeys(names[::-1], 1), Shares(0.3), seed=seed)
+    assert found != draw(dict.fromkeys(names, 1), Shares(0.3), seed=seed + 1)
+    assert 0.2 < sum(side == "validation" for side in found.values()) / 300 < 0.4
+
+
+def test_one_cluster_trains_and_two_are_enough_for_validation():
+    assert draw({"A": 9}, Shares(0.9), seed=1) == {"A": "train"}
+    for seed in range(9):
+        two = draw({"A": 1, "B": 1}, Shares(0.1, 0.4), seed=seed)
+        assert set(two.values()) == {"train", "validation"}
+
+
 CLUSTERS = st.dictionaries(st.text(max_size=4), st.integers(1, 9), max_size=20)
 SHARES = st.builds(Shares, st.floats(0, 0.4), st.floats(0, 0.4))
 

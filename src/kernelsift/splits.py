@@ -72,30 +72,6 @@ def draw(
     return sides
 
 
-def assign(
-    modules: Iterable[tuple[str, str]], *, seed: int, validation: float
-) -> Mapping[str, Side]:
-    """`draw` for modules that are known by name and digest of text alone.
-
-    Args:
-        modules: Names that share a text, and texts that share a name, go to the same side.
-        seed: Changes who goes where.
-        validation: The share of modules, in expectation, that goes to validation.
-
-    Returns:
-        Name -> side.
-    """
-    joined = Joined()
-    names = []
-    for name, text in modules:
-        names.append(name)
-        if text:
-            joined.join(("text", text), name)
-    cluster_of = joined.named(names)
-    sides = draw(dict.fromkeys(cluster_of.values(), 1), Shares(validation), seed=seed)
-    return {name: sides[cluster] for name, cluster in cluster_of.items()}
-
-
 def side_of(value: float, shares: Shares) -> Side:
     """The side of a number in [0, 1)."""
     if value < shares.validation:
