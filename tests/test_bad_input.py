@@ -252,7 +252,7 @@ def test_a_variable_that_was_asked_for_must_be_set(tmp_path: Path) -> None:
 SETTINGS = [
     ("[judge]\nmodle = 'x'", "judge.modle is not a setting; did you mean judge.model?"),
     ("[jugde]\nmodel = 'x'", "jugde is not a setting; did you mean judge?"),
-    ("colour = 3", "colour is not a setting; there are: load, filter, verify, llm"),
+    ("colour = 3", "colour is not a setting; there are: load, filter, decontaminate, verify, llm"),
     ("[filter]\nzzz = 3", "filter.zzz is not a setting"),
     ("[llm]\nconcurrency = 0", "llm.concurrency = 0: Input should be greater than 0"),
     ("[filter]\nmin_reward = 'high'", "filter.min_reward = 'high'"),

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from kernelsift import pipeline
 from kernelsift.checklist import CHECKS, checklist_score, parse_checks, parse_difficulty
+from kernelsift.decision_words import judged
 from kernelsift.errors import ConfigError
+from kernelsift.estimating import estimate
 from kernelsift.instrument import CHECKLIST_SCHEMA, DIFFICULTY_SCHEMA
 from kernelsift.llm.prompts import load
 from kernelsift.model import Check, Failure, Judgement
@@ -305,8 +307,7 @@ def test_what_was_answered_before_a_crash_is_not_asked_again(tmp_path):
     rows = [rollout(f"M{n // 2}", tag=n) for n in range(20)]
 
     def answer(body):
-        text = body["messages"][1]["content"]
-        return ok(level() if "MODULE-START" in text else checks(), cost=0.001)
+        return ok(level() if is_first(body) else checks(), cost=0.001)
 
     with FakeOpenAI(answer) as server:
         there = {"llm__base_url": server.base_url, "judge__model": "m"}
@@ -317,6 +318,42 @@ def test_what_was_answered_before_a_crash_is_not_asked_again(tmp_path):
         facts, _ = run(tmp_path, rows[:12], None, **there)
         assert server.count == before == 12 + 6
     assert all(isinstance(fact.body, Judgement) for fact in facts)
+
+
+def test_why_says_what_the_checklist_faults(tmp_path):
+    chat = judge_with([checks(bounds=("no", QUOTE))])
+    (fact,), _ = run(tmp_path, [rollout()], chat)
+    assert "style 9: the checklist faults bounds: import torch" in judged(fact)
+
+
+def test_what_is_still_to_ask_is_estimated_for_both_questions(tmp_path):
+    rows = [rollout(f"M{n // 2}", tag=n) for n in range(6)]
+    curated = write_jsonl(tmp_path / "x.jsonl", rows)
+    answer = ok(checks(), input_tokens=2000, output_tokens=400)
+    with FakeOpenAI(lambda b: ok(level()) if is_first(b) else answer) as server:
+        there = {
+            "llm__base_url": server.base_url,
+            "judge__model": "m",
+            "judge__rubric": "checklist",
+        }
+        with opened(tmp_path / "run", curated, **there) as session:
+            pipeline.load(session)
+            pipeline.filter_rows(session)
+            found = estimate(session, "judge")
+            assert found.requests == 6 + 3
+            assert found.most_output_tokens == 9 * 3072
+            pipeline.judge(session)
+            assert estimate(session, "judge").requests == 0
+        with opened(tmp_path / "run", **there, judge__samples=3) as session:
+            before = server.count
+            found = estimate(session, "judge")
+            assert found.requests == 2 * (6 + 3)
+            pipeline.judge(session)
+            assert server.count - before == found.requests
+
+
+def is_first(body):
+    return "MODULE-START" in body["messages"][1]["content"]
 
 
 def test_the_checklist_cannot_be_shown_the_whole_answer(tmp_path):

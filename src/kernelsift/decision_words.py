@@ -54,9 +54,19 @@ def judged(fact: Fact) -> str:
         return failed("judge", body)
     assert isinstance(body, Judgement)
     return (
-        f"judge {body.judge} ({body.prompt_version}) rated difficulty {body.difficulty:g}, style "
-        f"{body.style:g}: {' '.join(body.raw.split())[:_LONGEST]}"
+        f"judge {body.judge} ({body.prompt_version}) rated difficulty {body.difficulty:.3g}, style "
+        f"{body.style:.3g}: {_checked(body) or ' '.join(body.raw.split())[:_LONGEST]}"
     )
+
+
+def _checked(body: Judgement) -> str:
+    """The checklist in words, where there is one: what was answered with no, and the line."""
+    checks = [check for opinion in body.opinions for check in opinion.checks]
+    wrong = {c.name: c.quote for c in checks if c.answer == "no" and c.supported}
+    if not checks:
+        return ""
+    faults = "; ".join(f"{name}: {quote}" for name, quote in wrong.items()) or "nothing"
+    return f"the checklist faults {faults}"[:_LONGEST]
 
 
 def assigned(split: Assigned) -> str:
