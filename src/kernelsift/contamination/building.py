@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from kernelsift.contamination.fingerprint import (
     grams,
-    is_long,
     shape,
-    task_parts,
     token_hashes,
     whole_digest,
 )
 from kernelsift.contamination.index import Index, Problem, shipped, shortened
 from kernelsift.contamination.names import normalised
+from kernelsift.contamination.parts import task_parts
 from kernelsift.errors import ConfigError, DataError
 from kernelsift.ingest.container import container_of
 from kernelsift.ingest.lines import read_json, read_jsonl
@@ -202,22 +201,24 @@ def _problem(text: Text, informative: "Hashes") -> Problem:
     import numpy as np
 
     parts = task_parts(text.code)
-    inside = {part: np.isin(informative, _grams(part)) for part in parts}
+    inside = [np.isin(informative, shortened(grams(part.hashes))) for part in parts]
     if len(informative):
-        parts = [part for part in parts if inside[part].mean() >= LEAST_PART]
+        kept = [n for n, flags in enumerate(inside) if flags.mean() >= LEAST_PART]
+        parts, inside = [parts[n] for n in kept], [inside[n] for n in kept]
+    programs = [part.text for part in parts]
     digests = {}
-    for kind, programs, constants in (
+    for kind, listed, constants in (
         ("ast", [text.code], True),
         ("ast-no-constants", [text.code], False),
-        ("part", parts, True),
-        ("part-no-constants", parts, False),
+        ("part", programs, True),
+        ("part-no-constants", programs, False),
     ):
-        found = {whole_digest(program, constants=constants) for program in programs} - {None}
+        found = {whole_digest(program, constants=constants) for program in listed} - {None}
         if found:
             digests[kind] = tuple(sorted(str(one) for one in found))
-    shapes = tuple(sorted({shape(token_hashes(program)) for program in (text.code, *parts)}))
-    flags = tuple(inside[part] for part in parts if is_long(part))
-    return Problem(text.name, text.version, digests, shapes, informative, flags)
+    shapes = {shape(hashes) for hashes in (token_hashes(text.code), *(p.hashes for p in parts))}
+    long = tuple(flags for part, flags in zip(parts, inside, strict=True) if part.is_long)
+    return Problem(text.name, text.version, digests, tuple(sorted(shapes)), informative, long)
 
 
 def _grams(text: str) -> "Hashes":

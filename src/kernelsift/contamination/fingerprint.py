@@ -8,15 +8,12 @@ Kinds of equality, the strongest first:
     part-no-constants   the same but for numbers
 """
 
-import ast
 import hashlib
 import re
-from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from kernelsift.similarity import normal, tokens
-from kernelsift.source import module_class, parse
 
 if TYPE_CHECKING:
     from kernelsift.similarity.tokens import Hashes
@@ -25,10 +22,8 @@ Equality = Literal["ast", "ast-no-constants", "part", "part-no-constants"]
 NGRAM = 13
 """Structural tokens in an n-gram. With 10 there are more chance hits, with more a single changed
 line hides more of its problem; see docs/decontamination.md for the numbers."""
-PART_TOKENS = 60
-"""Structural tokens that make a kernel, or a class in an answer, more than an idiom."""
 FINGERPRINTS = f"1.{normal.VERSION}.{tokens.VERSION}"
-"""Version of all this: of parts and n-grams here, of the normal form, and of the tokens."""
+"""Version of all this: of parts and n-grams, of the normal form, and of the tokens."""
 _SUPER = re.compile(r"\bsuper\s*\(\s*\w+\s*,\s*self\s*\)")
 _HEADER = re.compile(
     r"\bdef\s+\w++\s*+\(([^()]*+(?:\([^()]*+\)[^()]*+)*+)\)\s*+(?:->[^:\n]{0,200})?:"
@@ -41,10 +36,6 @@ _COUNTED = (
     "is None True False global del = += -= *= /= * ** / // % @ << >> == != < > <= >="
 )
 """Tokens that renaming, numbers, formatting, imports and annotations leave alone."""
-_PARTS = 64
-"""Parts of one text that are looked at."""
-_HARNESS = frozenset({"get_inputs", "get_init_inputs"})
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 def token_hashes(text: str) -> "Hashes":
@@ -83,73 +74,6 @@ def _counted_tokens() -> "Hashes":
 def whole_digest(code: str, *, constants: bool) -> str | None:
     """Digest of a program's normal form; None where it does not parse."""
     return normal.exact_digest(_modern(code), constants=constants)
-
-
-def task_parts(code: str, name: str = "") -> list[str]:
-    """The parts that a task is known by, each with what it uses of the same file.
-
-    Its module's class, however small: the one of this name, or else the last. And its kernels.
-    """
-    tree = parse(code)
-    if tree is None:
-        return []
-    named = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name]
-    module = named[-1] if named else module_class(tree)
-    classes = [_text(code, tree, module)] if module else []
-    return [*classes, *_long(code, tree, ast.FunctionDef)]
-
-
-def answer_parts(code: str) -> list[str]:
-    """Every class and kernel of a program that is more than an idiom, with what it uses."""
-    tree = parse(code)
-    if tree is None:
-        return []
-    return [*_long(code, tree, ast.ClassDef), *_long(code, tree, ast.FunctionDef)]
-
-
-def is_long(part: str) -> bool:
-    """Whether a part is more than an idiom."""
-    return len(token_hashes(part)) >= PART_TOKENS
-
-
-def _long(code: str, tree: ast.Module, kind: type[_Definition]) -> Iterator[str]:
-    """Classes, or decorated functions, of at least PART_TOKENS."""
-    found = [n for n in tree.body if isinstance(n, kind)]
-    found = [n for n in found if isinstance(n, ast.ClassDef) or n.decorator_list]
-    for node in found[:_PARTS]:
-        text = _text(code, tree, node)
-        if is_long(text):
-            yield text
-
-
-def _text(code: str, tree: ast.Module, main: _Definition) -> str:
-    """Source of a definition, of those of the same file that it uses, and of the imports."""
-    lines = code.splitlines()
-    known = {n.name: n for n in tree.body if isinstance(n, _Definition) and n.name not in _HARNESS}
-    needed: dict[str, ast.stmt] = {}
-    todo: list[_Definition] = [main]
-    while todo:
-        node = todo.pop()
-        needed[node.name] = node
-        todo += [known[name] for name in _used(_source(lines, node), known.keys() - needed)]
-    imports = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
-    nodes = sorted((*imports, *needed.values()), key=lambda node: node.lineno)
-    return "\n".join(_source(lines, node) for node in nodes) + "\n"
-
-
-def _used(text: str, names: set[str]) -> list[str]:
-    """Which of the names a definition uses; comments and docstrings do not count."""
-    return sorted(names.intersection(tokens.raw_tokens(text))) if names else []
-
-
-def _source(lines: list[str], node: ast.stmt) -> str:
-    return "\n".join(lines[_first(node) - 1 : node.end_lineno])
-
-
-def _first(node: ast.stmt) -> int:
-    decorators = getattr(node, "decorator_list", [])
-    lines: list[int] = [node.lineno, *(d.lineno for d in decorators)]
-    return min(lines)
 
 
 def _modern(text: str) -> str:

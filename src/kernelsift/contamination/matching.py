@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from kernelsift.config import Evidence
 from kernelsift.contamination.fingerprint import (
-    answer_parts,
     grams,
     shape,
-    task_parts,
     token_hashes,
     whole_digest,
 )
 from kernelsift.contamination.index import Index, Problem, shortened
 from kernelsift.contamination.names import normalised
+from kernelsift.contamination.parts import Part, answer_parts, task_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,11 +100,13 @@ class Matcher:
         ]
         self._digests: dict[tuple[str, str], list[int]] = {}
         self._names: dict[str, list[int]] = {}
-        self._shapes = {shape for _, problem in self._problems for shape in problem.shapes}
+        self._shapes: dict[str, list[int]] = {}
         for number, (_, problem) in enumerate(self._problems):
             for kind, digests in problem.digests.items():
                 for digest in digests:
                     self._digests.setdefault((kind, digest), []).append(number)
+            for one in problem.shapes:
+                self._shapes.setdefault(one, []).append(number)
             self._names.setdefault(normalised(problem.name), []).append(number)
         self._names.pop("", None)
         self._grams = _GramTable([problem for _, problem in self._problems])
@@ -147,7 +148,7 @@ class Matcher:
         if "ast" in self._match and shares.any():
             for block in blocks or (text,):
                 own = token_hashes(block) if blocks else hashes
-                equal += self._equal(block, own, task_parts(block, name))
+                equal += self._equal(block, own, task_parts(block, name), shares)
         found = self._memory[key] = self._strongest(equal, shares)
         if len(self._memory) > _REMEMBERED:
             self._memory.popitem(last=False)
@@ -159,7 +160,7 @@ class Matcher:
         shares = self._grams.shares(hashes)
         equal: list[tuple[int, Kind]] = []
         if trees and "ast" in self._match and bool((shares >= SCREEN).any()):
-            equal += self._equal(code, hashes, answer_parts(code))
+            equal += self._equal(code, hashes, answer_parts(code), shares)
         return self._strongest(equal, shares)
 
     def _strongest(
@@ -177,14 +178,18 @@ class Matcher:
         return list(best.values())
 
     def _equal(
-        self, program: str, hashes: "Hashes", parts: Iterable[str]
+        self,
+        program: str,
+        hashes: "Hashes",
+        parts: Iterable[Part],
+        shares: "NDArray[np.float64]",
     ) -> Iterator[tuple[int, Kind]]:
-        """Shapes first, then digests without numbers: hardly any program gets any further."""
-        if shape(hashes) in self._shapes:
+        """Programs and parts of a problem's shape that share an n-gram with it are compared."""
+        if shares[self._shapes.get(shape(hashes), [])].any():
             yield from self._same(program, "ast", "ast-no-constants")
         for part in parts:
-            if shape(token_hashes(part)) in self._shapes:
-                yield from self._same(part, "part", "part-no-constants")
+            if shares[self._shapes.get(shape(part.hashes), [])].any():
+                yield from self._same(part.text, "part", "part-no-constants")
 
     def _same(self, program: str, exact: Kind, loose: Kind) -> Iterator[tuple[int, Kind]]:
         numbers = self._digests.get((loose, whole_digest(program, constants=False) or ""))
@@ -229,8 +234,10 @@ class _GramTable:
         wanted = shortened(grams(hashes))
         at = np.minimum(np.searchsorted(self._values, wanted), len(self._values) - 1)
         known = at[self._values[at] == wanted]
-        owners = [self._owners[self._starts[k] : self._starts[k + 1]] for k in known.tolist()]
-        listed = np.concatenate([np.zeros(0, np.int64), *owners])
+        first, count = self._starts[known], self._starts[known + 1] - self._starts[known]
+        ends = np.cumsum(count)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - count, count)
+        listed = self._owners[np.repeat(first, count) + within]
         counts = np.bincount(listed, minlength=len(self._sizes))
         shares: NDArray[np.float64] = counts / self._sizes + self._empty
         return shares
