@@ -164,8 +164,7 @@ def read_texts(
             first.setdefault(text, row)
     numbers = {entries[row].id: text for text, row in first.items()}
     for sample in run.samples.read([entries[row] for row in first.values()]):
-        text = sample.code if texts.part == "answer" else sample.reference
-        yield numbers[sample.id], text
+        yield numbers[sample.id], sample.code if texts.part == "answer" else sample.reference
 
 
 # --- exact keys ---------------------------------------------------------------------------------

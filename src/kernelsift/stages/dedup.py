@@ -195,9 +195,9 @@ def decide(ranked: Ranked, cfg: Dedup, matches: Sequence[Match]) -> list[Decisio
     similarity. With `keep = "none"` nothing stays of a cluster: `like` names the best row of it.
     """
     followers: dict[int, list[Match]] = defaultdict(list)
-    for match in matches:  # best first, as `find_repeats` goes
-        followers[match.centre].append(match)
-    by_row = {match.row: match for match in matches}
+    for each in matches:  # best first, as `find_repeats` goes
+        followers[each.centre].append(each)
+    by_row = {each.row: each for each in matches}
     kept = Counter[int]()
     out = []
     for row in ranked.order:
