@@ -155,3 +155,8 @@ def test_any_lines_are_checked_or_no_python(lines):
 def test_the_operations_of_a_module_are_classes_that_the_check_knows():
     groups = measure_reference(ATTENTION).groups
     assert answers(GOOD.replace("return out", "return out @ x"), groups)["core-in-triton"] == "no"
+
+
+def test_the_checklist_of_the_language_model_has_the_same_checks():
+    checklist = pytest.importorskip("kernelsift.checklist", reason="there is no checklist")
+    assert tuple(QUESTIONS) == checklist.CHECKS

@@ -93,6 +93,8 @@ def is_published_network(node: ast.AST) -> bool:
 def layer_name(node: ast.AST) -> str:
     """Return the name of the `nn` class that a call makes, or ""."""
     assert isinstance(node, ast.Call)
+    if not call_name(node)[:1].isupper():
+        return ""
     name = source.dotted(node.func)
     root, _, last = name.rpartition(".")
     if root.partition(".")[0] in _TORCH_ROOTS and last[:1].isupper() and "nn" in root.split("."):

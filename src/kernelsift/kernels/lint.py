@@ -8,7 +8,7 @@ those of ruff for the same rule; rules without one are about Triton.
 import ast
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from kernelsift import source
@@ -39,9 +39,10 @@ class Finding:
 Rule = Callable[[Program], Iterator[ast.AST | int]]
 
 
-def lint(program: Program) -> tuple[Finding, ...]:
-    """Return the findings of every rule, by line."""
-    found = [Finding(rule, _line(at)) for rule, look in RULES.items() for at in look(program)]
+def lint(program: Program, rules: Iterable[str] | None = None) -> tuple[Finding, ...]:
+    """Return the findings of these rules (None: of all), by line."""
+    asked = RULES if rules is None else rules
+    found = [Finding(rule, _line(at)) for rule in asked for at in RULES[rule](program)]
     return tuple(sorted(found, key=lambda finding: (finding.line, finding.rule)))
 
 

@@ -9,6 +9,7 @@ style: of the code, 10 · yes / (yes + no) over ten checks (`style_checks`).
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kernelsift.kernels.difficulty import (
     Difficulty,
@@ -16,13 +17,15 @@ from kernelsift.kernels.difficulty import (
     model_version,
     module_difficulty,
 )
-from kernelsift.kernels.features import ReferenceFeatures, reference_features_of
+from kernelsift.kernels.features import reference_features_of
 from kernelsift.kernels.metrics import Program, read_program
-from kernelsift.kernels.operations import FREE
+from kernelsift.kernels.operations import FREE, Group
 from kernelsift.kernels.style_checks import StyleCheck, style_checks, style_score
 
 VERSION = "static-2"
 """Changes whenever the same code may be rated otherwise."""
+_MODULES = 4096
+"""Modules whose difficulty is remembered: many rows answer the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,15 @@ class Rating:
     checks: tuple[StyleCheck, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is known of the task of an answer."""
+
+    difficulty: Difficulty
+    groups: tuple[Group, ...]
+    reasons: tuple[str, ...]
+
+
 def rate(code: str, reference: str = "") -> Rating | None:
     """Rate an answer; None where its code cannot be parsed (not measured, not a zero).
 
@@ -46,28 +58,34 @@ def rate(code: str, reference: str = "") -> Rating | None:
     program = read_program(code)
     if program is None:
         return None
-    given = read_program(reference) if reference.strip() else None
-    task = reference_features_of(given) if given else None
-    difficulty, why = _difficulty(program, task)
-    checks = style_checks(program, task.groups if task else ())
+    task = _task(reference) or _unknown_task(program)
+    checks = style_checks(program, task.groups)
     style = style_score(checks)
     assert style is not None  # the check of the core operation always applies
-    reasons = (*why, *map(_sentence, checks))
-    return Rating(difficulty.value, round(style, 2), reasons, checks)
+    reasons = (*task.reasons, *map(_sentence, checks))
+    return Rating(task.difficulty.value, round(style, 2), reasons, checks)
 
 
-def _difficulty(program: Program, task: ReferenceFeatures | None) -> tuple[Difficulty, list[str]]:
-    version = model_version()
-    if task is not None:
-        kinds = [group for group in task.groups if group not in FREE]
-        said = ", ".join(kinds) if kinds else "none that is known"
-        return module_difficulty(task), [
-            f"Difficulty of the PyTorch module by {version}.",
-            f"Computing operations: {task.operations}; layers: {task.layers}; kinds: {said}.",
-        ]
+@lru_cache(_MODULES)
+def _task(reference: str) -> _Task | None:
+    program = read_program(reference) if reference.strip() else None
+    if program is None:
+        return None
+    seen = reference_features_of(program)
+    kinds = [group for group in seen.groups if group not in FREE]
+    said = ", ".join(kinds) if kinds else "none that is known"
+    reasons = (
+        f"Difficulty of the PyTorch module by {model_version()}.",
+        f"Computing operations: {seen.operations}; layers: {seen.layers}; kinds: {said}.",
+    )
+    return _Task(module_difficulty(seen), seen.groups, reasons)
+
+
+def _unknown_task(program: Program) -> _Task:
     found = difficulty_of(program)
     what = "the kernels" if found.head == "kernel" else "the code, which has no kernel,"
-    return found, [f"The task is not known; difficulty of {what} by {version}."]
+    reason = f"The task is not known; difficulty of {what} by {model_version()}."
+    return _Task(found, (), (reason,))
 
 
 def _sentence(check: StyleCheck) -> str:

@@ -121,7 +121,7 @@ def _naming(sight: Sight) -> Found:
 
 
 def _separation(sight: Sight) -> Found:
-    dead = [finding.line for finding in lint(sight.program) if finding.rule in _DEAD]
+    dead = [finding.line for finding in lint(sight.program, _DEAD)]
     if dead:
         return "no", min(dead)
     inside = [_line(call) for call, scope in sight.launches if scope.function is None]
