@@ -1,11 +1,14 @@
 """judge: several answers, several judges, and none of the generator's own family."""
 
 import json
+import os
+import signal
 
 import pytest
 from build import VERDICT, Counted, opened, rollout, write_jsonl
 from fake_openai import FakeOpenAI, error, ok
 from test_judge_checklist import checks, level
+from test_story import GOOD, ROWS, WORKERS, Shell, sent
 
 from kernelsift import pipeline
 from kernelsift.config import Judge, Settings
@@ -126,6 +129,30 @@ def test_a_retry_keeps_the_answers_that_are_there(tmp_path):
         (fact,), _ = run(tmp_path, [rollout()], retry=[], **chosen)
         assert server.count == 5
     assert [o.difficulty for o in fact.body.opinions] == [3, 5, 7]
+
+
+def test_a_run_that_was_killed_pays_again_for_no_more_than_was_in_flight(tmp_path):
+    def answer(body):
+        return ok(level() if "MODULE-START" in body["messages"][1]["content"] else checks())
+
+    with FakeOpenAI(answer, delay=0.03) as server:
+        shell = Shell(tmp_path / "shell", server)
+        shell.prepare()
+        words = ("judge", "--rubric", "checklist", "--samples", "2", "--service-tier", "flex")
+        process = shell.start(*words)
+        shell.wait_for(60, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert shell.end(process) == -signal.SIGKILL
+        assert shell.command(*words) == 0, shell.said
+        modules = {row["info"]["python_code"] for row in ROWS if row["reward"] > 0.85}
+        asked = sent(server)
+        assert len(asked) == GOOD + len(modules)
+        assert min(asked.values()) == 2, "each of them is asked twice, as told"
+        assert sum(asked.values()) - 2 * len(asked) <= WORKERS
+        assert shell.status().states["pending"] == 0
+        count = server.count
+        assert shell.command(*words, "--same-family") == 0, shell.said
+        assert server.count == count
 
 
 # --- several judges -----------------------------------------------------------------------------
