@@ -1,6 +1,7 @@
 """judge --rubric checklist: ten answers with evidence; difficulty once per module, apart."""
 
 import json
+import re
 
 import pytest
 from build import Counted, no_code, opened, reference, rollout, write_jsonl
@@ -217,7 +218,8 @@ def test_the_instructions_come_first_and_are_the_same_for_every_row(tmp_path):
     for is_one in (True, False):
         firsts = {ask.messages[0].content for ask in chat.asks if is_module(ask) is is_one}
         assert len(firsts) == 1
-        assert len(firsts.pop()) > 3.6 * 1024, "services cache prefixes from 1,024 tokens on"
+        words = re.findall(r"\w+|[^\w\s]", firsts.pop())
+        assert len(words) > 1024, "services cache prefixes from 1,024 tokens on"
 
 
 def test_difficulty_is_asked_once_for_all_rows_of_the_same_module(tmp_path):
