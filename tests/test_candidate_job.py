@@ -133,6 +133,19 @@ def test_errors_carry_the_candidates_lines(child):
     assert exit_["type"] == "SystemExit"
 
 
+def test_a_chained_assignment_in_a_kernel_is_the_candidates_error(child):
+    store = "    tl.store("
+    assert store in KERNEL
+    code = KERNEL.replace(store, "    p = q = 0.0\n" + store, 1)
+    code += "        return launch(x, self.weight)\n"
+    frames = child.run(
+        code=code, module_name=None, init=INIT, state=WEIGHT, cases=[{"name": "x", "inputs": [X]}]
+    )
+    error = outputs(frames)["x"]["error"]
+    assert "Multiple assignments" in error["message"]
+    assert error["origin"] == "candidate"
+
+
 @pytest.mark.parametrize(
     ("code", "event", "stage"),
     [
