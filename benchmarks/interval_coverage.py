@@ -96,7 +96,7 @@ def coverage(shape: str, modules: int, runs: int) -> list[list[str]]:
 
 
 def means(shape: str, modules: int, runs: int) -> list[list[str]]:
-    """The same for a plain mean and for PPI++ means with 40 % of the modules labelled."""
+    """The same for a plain mean and for PPI++ means with 60 % of the modules labelled."""
     big, _ = make(np.random.default_rng(99), 40_000, shape)
     truth = float(big[:, 1].mean())
     rng = np.random.default_rng(modules)
@@ -107,7 +107,7 @@ def means(shape: str, modules: int, runs: int) -> list[list[str]]:
         found = mean("", human, module, Resampling(RESAMPLES, run)).ci
         assert found is not None
         plain += found.low <= truth <= found.high
-        known = rng.permutation(modules)[module] < 0.4 * modules
+        known = rng.permutation(modules)[module] < 0.6 * modules
         result = ppi_mean(
             Labelled(human[known], judge[known], module[known]),
             Unlabelled(judge[~known], module[~known]),

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from kernelsift.config_reliability import Reliability
 from kernelsift.errors import ConfigError
 from kernelsift.model import Frozen
 
@@ -307,6 +308,7 @@ class Settings(Frozen):
     dedup: Dedup = Dedup()
     export: Export = Export()
     split: Split = Split()
+    reliability: Reliability = Reliability()
     publish: Publish = Publish()
     workers: PositiveInt | None = None
     """Processes for CPU work; the number of cores when not given."""

@@ -11,6 +11,7 @@ from kernelsift.cli.explain import diff, why
 from kernelsift.cli.export import export, lengths
 from kernelsift.cli.features import features
 from kernelsift.cli.gate import gate
+from kernelsift.cli.reliability import probes, reliability
 from kernelsift.cli.verify import verify, verify_file
 from kernelsift.errors import KernelsiftError
 
@@ -42,6 +43,8 @@ for _command in (
     commands.judge,
     commands.prompts,
     commands.analyze,
+    reliability,
+    probes,
     commands.dedup,
     export,
     lengths,

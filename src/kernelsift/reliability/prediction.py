@@ -17,7 +17,7 @@ import numpy as np
 
 from kernelsift.reliability.outcome import Undefined
 from kernelsift.reliability.ratings import FloatArray, IntArray
-from kernelsift.report.stats import Z95, Interval
+from kernelsift.report.stats import MIN_MODULES, Z95, Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,10 @@ def ppi_mean(
         return Undefined(f"there {'is 1 label' if n else 'are no labels'}, and 2 are needed")
     if others < 1:
         return Undefined("there is no judged item without a label")
-    if labelled.clusters is not None and len(np.unique(labelled.clusters)) < 2:
-        return Undefined("all labels are of one module, and 2 are needed")
+    if labelled.clusters is not None and len(np.unique(labelled.clusters)) < MIN_MODULES:
+        count = len(np.unique(labelled.clusters))
+        modules = f"{count} module{'' if count == 1 else 's'}"
+        return Undefined(f"the labels come from {modules}, and at least {MIN_MODULES} are needed")
     w = _normal_weights(labelled)
     lam = _best_trust(labelled, unlabelled, w) if trust is None else trust
     value, error = _estimate(labelled, unlabelled, w, lam)

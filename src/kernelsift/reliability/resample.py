@@ -139,6 +139,15 @@ def within(scores: FloatArray, groups: IntArray, how: Resampling) -> Measure:
     return Measure(name=NAME, items=items, clusters=count, value=found, ci=bounds)
 
 
+def share(name: str, marks: FloatArray, clusters: IntArray, how: Resampling) -> Measure:
+    """A share, the mean of zeros and ones; its interval stays within 0 and 1."""
+    found = mean(name, marks, clusters, how)
+    if found.ci is None:
+        return found
+    kept = Interval(low=max(0.0, found.ci.low), high=min(1.0, found.ci.high))
+    return found.model_copy(update={"ci": kept})
+
+
 def mean(name: str, values: FloatArray, clusters: IntArray, how: Resampling) -> Measure:
     """A mean whose items share modules: mean ± t · s, s from drawing whole modules."""
     count = int(clusters.max()) + 1 if len(clusters) else 0
@@ -153,6 +162,9 @@ def mean(name: str, values: FloatArray, clusters: IntArray, how: Resampling) -> 
 
     sums, sizes = np.bincount(clusters, values), np.bincount(clusters).astype(float)
     drawn = draws_of(lambda w: (w @ sums) / (w @ sizes), count, how, count)
+    if np.ptp(drawn) <= 1e-12:
+        why = "no resample differs from it, so nothing shows how sure it is"
+        return Measure(name=name, items=len(values), clusters=count, value=value, ci_why=why)
     reach = float(t.ppf(0.975, count - 1) * math.sqrt(count / (count - 1)) * drawn.std(ddof=1))
     interval = Interval(low=value - reach, high=value + reach)
     return Measure(name=name, items=len(values), clusters=count, value=value, ci=interval)
