@@ -25,8 +25,15 @@ line hides more of its problem; see docs/decontamination.md for the numbers."""
 FINGERPRINTS = f"1.{normal.VERSION}.{tokens.VERSION}"
 """Version of all this: of parts and n-grams, of the normal form, and of the tokens."""
 _SUPER = re.compile(r"\bsuper\s*\(\s*\w+\s*,\s*self\s*\)")
+_SHORT = {
+    "torch.nn.functional.": "F.",
+    "nn.functional.": "F.",
+    "torch.nn.": "nn.",
+    "triton.language.": "tl.",
+}
+_LIBRARY = re.compile(r"\b(?:torch\.nn\.(?:functional\.)?|nn\.functional\.|triton\.language\.)")
 _HEADER = re.compile(
-    r"\bdef\s+\w++\s*+\(([^()]*+(?:\([^()]*+\)[^()]*+)*+)\)\s*+(?:->[^:\n]{0,200})?:"
+    r"\bdef\s+\w++\s*+\(([^()]*+(?:\([^()]*+\)[^()]*+)*)\)\s*+(?:->[^:\n]{0,200})?:"
 )
 _ANNOTATION = re.compile(
     r":\s*[\w.]+(?:\[[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*\])?(?:\s*\|\s*[\w.]+)*(?=\s*[,=]|\s*$)"
@@ -41,9 +48,11 @@ _COUNTED = (
 def token_hashes(text: str) -> "Hashes":
     """The structural tokens of a text as numbers; it need not be Python.
 
-    Annotations of parameters and results are left out: most copies lose or gain some.
+    Annotations of parameters and results are left out, since most copies lose or gain some, and
+    `torch.nn.functional` is `F` however it is written.
     """
-    return tokens.structural_hashes(_HEADER.sub(_bare, _modern(text)))
+    short = _LIBRARY.sub(lambda found: _SHORT[found[0]], _modern(text))
+    return tokens.structural_hashes(_HEADER.sub(_bare, short))
 
 
 def grams(hashes: "Hashes") -> "Hashes":

@@ -44,9 +44,9 @@ FAMILY: dict[Kind, Evidence] = {
 }
 EVIDENCE: tuple[Evidence, ...] = ("ast", "ngram", "name")
 """From the strongest to the weakest."""
-SCREEN = 0.5
+SCREEN = 0.8
 """Share of the n-grams of a problem, or of one of its parts, that an answer must have for its
-syntax tree to be compared: equal ones have all, unless they write imported names in another way."""
+syntax tree to be compared: equal ones have all, unless they import names in an unusual way."""
 _REMEMBERED = 4_096
 """Texts whose hits are kept: many rows share a reference."""
 
