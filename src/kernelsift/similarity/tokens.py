@@ -38,10 +38,10 @@ RAW_SHINGLE = 5
 NAME, NUMBER, STRING = "ID", "0", "STR"
 """Placeholders of the structural form."""
 _TRIPLE = (
-    r""""{3}[^"\\]*+(?:(?:\\(?:.|\Z)|"(?!""))[^"\\]*+)*+(?:"{3}|\Z)"""
-    r"""|'{3}[^'\\]*+(?:(?:\\(?:.|\Z)|'(?!''))[^'\\]*+)*+(?:'{3}|\Z)"""
+    r""""{3}[^"\\]*+(?:(?:\\(?:.|\Z)|"(?!""))[^"\\]*+)*(?:"{3}|\Z)"""
+    r"""|'{3}[^'\\]*+(?:(?:\\(?:.|\Z)|'(?!''))[^'\\]*+)*(?:'{3}|\Z)"""
 )
-_QUOTED = r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'?"""
+_QUOTED = r""""[^"\\\n]*+(?:\\.[^"\\\n]*+)*"?|'[^'\\\n]*+(?:\\.[^'\\\n]*+)*'?"""
 """A text that is not closed ends with its line, or with the program."""
 _NAME = r"[A-Za-z_\x80-\U0010ffff][A-Za-z_0-9\x80-\U0010ffff]*+"
 _LINE = r"[ \t]*+(?:[\n;\#]|\Z)"
@@ -53,22 +53,24 @@ _TOKEN = re.compile(
         {_NAME}(?!["'])(?:(?<=\bself)\.{_NAME})?
       | [-+*/=\[\]:<>%@&|^~!{{}}?$`]
       | \.{_NAME}
-      | ,(?!(?:[ \t\n]++|\#[^\n]*+)*+[)\]}}])
-      | \.?[0-9](?:[eE][+-][0-9]|[A-Za-z_0-9.])*+
+      | ,(?!(?:[ \t\n]++|\#[^\n]*+)*[)\]}}])
+      | \.?[0-9](?:[eE][+-][0-9]|[A-Za-z_0-9.])*
       | [A-Za-z]{{0,2}}(?:{_TRIPLE}|{_QUOTED})
       | \.
       | [A-Za-z_]++
       )
       (?:                                          # docstrings: texts in the lines after a colon
         (?<=:)[ \t]*+(?:\#[^\n]*+)?\n
-        (?:(?:[ \t\n;]++|\#[^\n]*+)*+[rRuU]?(?:{_TRIPLE}|{_QUOTED})(?={_LINE}))++
-      )?+
+        (?:(?:[ \t\n;]++|\#[^\n]*+)*[rRuU]?(?:{_TRIPLE}|{_QUOTED})(?={_LINE}))+
+      )?
     | \#[^\n]*+ | [,\\;\s\x00-\x1f\x7f]            # comments, and what formatting may change
     )
     """,
     re.VERBOSE | re.DOTALL,
 )
-"""Possessive throughout: time is linear in the text whatever is in it, once its end is stripped."""
+"""Runs of characters are possessive, so time is linear in the text whatever is in it, once its end
+is stripped. Groups are not: Python before 3.11.5 matches possessive groups wrongly. They can match in
+one way only."""
 _BUILTINS = frozenset({
     "bool", "dict", "enumerate", "float", "int", "isinstance", "len", "list", "print", "range",
     "str", "super", "tuple", "zip",
