@@ -54,6 +54,10 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "formats": ("trl", "axolotl"), "reasoning": "inline", "answer": "code",
         "prompt": "generated", "rows": "filtered",
     },
+    "reliability": {
+        "resamples": 300, "seed": 3, "label_low": 1.0, "label_high": 5.0, "drop": 2.0,
+        "tolerance": 0.25, "rows": 9,
+    },
     "split": {"seed": 7, "validation": 0.2, "test": 0.1, "stratify": "difficulty"},
     "publish": {
         "namespace": "me", "name": "base", "license": "mit", "private": False,
