@@ -337,6 +337,7 @@ def test_the_interval_of_a_mean_is_near_that_of_the_textbook_for_independent_ite
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_intervals_hold_the_truth_in_93_to_97_per_cent_of_simulated_runs():
     """Half a point of slack below: two standard errors of 1,000 runs are 1.4."""
 
