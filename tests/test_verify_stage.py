@@ -667,7 +667,7 @@ def test_the_card_counts_verdicts_and_says_by_which_settings(tmp_path):
     assert "| `drop_severities` | `hard, not-a-kernel, bug` |" in section
     assert "| `limit_seconds` | `60.0` |" in section
     assert "| verify | dropped: K40 | 1 |" in card
-    assert "| verify | failed: no-code | 1 |" in card
+    assert "| verify | failed: unverifiable-size | 1 |" in card
 
 
 def test_the_card_of_an_unverified_run_says_that_nothing_was_run(tmp_path):

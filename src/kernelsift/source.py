@@ -19,6 +19,7 @@ not absent), unless a block that parses is there.
 import ast
 import re
 import textwrap
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ EXTRACTOR_VERSION = 1
 
 How = Literal["markers", "answer-tag", "fence", "bare", "none"]
 
+_PARSING = threading.Lock()
+"""Python before 3.11.5 raises SystemError where two threads parse at once."""
 _BEGIN = "BEGIN_PYTHON"
 _MAX_BLOCKS, _MAX_OPENINGS = 16, 24
 _MAX_CLOSINGS, _MAX_ENCLOSING = 6, 4
@@ -88,7 +91,7 @@ def reasoning_text(messages: Iterable[Mapping[str, Any]]) -> str:
 def parse(code: str) -> ast.Module | None:
     """Return the syntax tree, or None where Python cannot read the text. Warnings are not shown."""
     try:
-        with warnings.catch_warnings():
+        with _PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

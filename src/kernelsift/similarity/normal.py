@@ -18,12 +18,11 @@ API names, keyword arguments of libraries, operators, texts and order of stateme
 
 import ast
 import hashlib
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from kernelsift.source import dotted
+from kernelsift.source import dotted, parse
 
 VERSION = 1
 """Raised when the same text may get another digest: stored fingerprints go with it."""
@@ -45,10 +44,8 @@ def exact_digest(code: str, *, constants: bool = True) -> str | None:
         None as well where nothing is left (only comments), or where it is nested too deeply.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(code)
-        words = _Normal(tree, constants=constants).words()
+        tree = parse(code)
+        words = _Normal(tree, constants=constants).words() if tree else []
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if not words:

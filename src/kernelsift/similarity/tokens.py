@@ -69,8 +69,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 """Runs of characters are possessive, so time is linear in the text whatever is in it, once its end
-is stripped. Groups are not: Python before 3.11.5 matches possessive groups wrongly. They can match in
-one way only."""
+is stripped. Groups are not: Python before 3.11.5 matches possessive groups wrongly; they can match
+in one way only."""
 _BUILTINS = frozenset({
     "bool", "dict", "enumerate", "float", "int", "isinstance", "len", "list", "print", "range",
     "str", "super", "tuple", "zip",

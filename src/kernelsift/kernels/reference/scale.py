@@ -10,6 +10,8 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from kernelsift.source import parse
+
 _MAKERS = frozenset({"get_inputs", "get_init_inputs"})
 _STRUCTURE = (
     "kernel stride pad dilation num_layers n_layers layers dropout eps axis seed expansion".split()  # noqa: SIM905
@@ -50,7 +52,14 @@ class Change:
 
 def constants(code: str) -> tuple[Constant, ...]:
     """Return all integers that may be sizes, in order of the code; SyntaxError where it is none."""
-    return tuple(Constant(key, _value(node)) for key, node in _places(ast.parse(code)))
+    return tuple(Constant(key, _value(node)) for key, node in _places(_tree(code)))
+
+
+def _tree(code: str) -> ast.Module:
+    tree = parse(code)
+    if tree is None:
+        raise SyntaxError("the text is no Python")
+    return tree
 
 
 def _places(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
@@ -124,7 +133,7 @@ def rewrite_constants(code: str, changes: Iterable[Change], *, makers: bool = Tr
     """
     wanted = {(change.key, change.old): change.new for change in changes}
     edits = []
-    for key, node in _places(ast.parse(code)):
+    for key, node in _places(_tree(code)):
         if ":" in key and not makers:
             continue
         new = wanted.get((key, _value(node)))
@@ -150,7 +159,7 @@ def pinned_names(candidate: str, found: Iterable[Constant]) -> frozenset[str]:
     512. Its own module-level copies do not count, they change with the problem. Values up to 16
     are everywhere and pin nothing.
     """
-    tree = ast.parse(candidate)
+    tree = _tree(candidate)
     copies = {id(part) for _, node in _places(tree) for part in ast.walk(node)}
     written = {
         node.value
