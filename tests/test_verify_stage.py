@@ -93,14 +93,21 @@ class Scripted:
         self._lock = threading.Lock()
 
     def verify(self, question):
-        tag = int(question.code.split("TAG = ")[1].split("\n")[0])
         with self._lock:
             self.asked.append(question)
-        return self._answer(tag)
+        return self._answer(tag_of(question))
 
     @property
     def count(self):
         return len(self.asked)
+
+    @property
+    def tags(self):
+        return {tag_of(question) for question in self.asked}
+
+
+def tag_of(question):
+    return int(question.code.split("TAG = ")[1].split("\n")[0])
 
 
 def always(found=CORRECT):
@@ -396,8 +403,7 @@ def test_what_failed_is_run_again_only_when_asked_for(tmp_path, retry, tags):
     with run_of(tmp_path, verifier) as session:
         tally = pipeline.verify(session, retry=retry)
         found = states(session)
-    asked = sorted(int(q.code.split("TAG = ")[1].split("\n")[0]) for q in verifier.asked)
-    assert asked == tags
+    assert sorted(map(tag_of, verifier.asked)) == tags
     assert tally.counts["verified"] == len(tags)
     assert tally.counts["known already"] == len(ROWS) - len(tags)
     assert all(found[f"M{tag}"] == "kept" for tag in tags)
@@ -416,7 +422,7 @@ def test_an_error_that_concerns_all_rows_ends_the_run_and_keeps_what_came_before
         pipeline.verify(session)
     again = Scripted()
     verified(tmp_path, again)
-    assert 3 <= again.count < len(ROWS)
+    assert {3, 5} <= again.tags <= {3, 4, 5}  # 4 may have been under way when 3 failed
 
 
 def test_facts_of_another_shape_fail_and_are_run_again_when_asked_for(tmp_path):
