@@ -253,6 +253,35 @@ def test_a_hard_finding_cannot_be_allowed():
     assert decide(seen, lenient).keep is False
 
 
+SMALLER = ReferenceRun(status="ok", scaled=True, scaled_from="n 1024 to 64")
+
+
+@pytest.mark.parametrize(
+    ("own", "outcome"),
+    [
+        (None, "correct"),
+        (case("equal", "initial", loose_ratio=0.0), "correct"),
+        (case("differs", "initial", loose_ratio=1.5), "correct"),
+        (case("differs", "initial", ratio=1e4, loose_ratio=30.0, wrong_share=0.75), "wrong"),
+        (case("nonfinite", "initial", wrong_share=0.75), "wrong"),
+        (case("structure", "initial", why="shape"), "wrong"),
+        (case("error", "initial", why="RuntimeError: invalid argument"), "crash"),
+        (case("error", "initial", why="RuntimeError: can't allocate memory"), "correct"),
+        (case("timeout", "initial", why="too slow"), "correct"),
+    ],
+)
+def test_a_right_answer_at_smaller_sizes_counts_unless_the_own_sizes_show_another(own, outcome):
+    verdict = decide(facts(reference=SMALLER, own_sizes=own))
+    assert verdict.outcome == outcome
+    assert verdict.keep == (outcome == "correct")
+
+
+def test_own_sizes_count_only_where_weights_as_constructed_are_right():
+    own = case("differs", "initial", ratio=1e4, loose_ratio=30.0)
+    seen = facts(reference=SMALLER, own_sizes=own, comparisons=(GOOD, case("differs", "initial")))
+    assert decide(seen).outcome == "correct"
+
+
 def test_what_harnesses_accept_is_told_apart_from_what_is_right():
     near = case("differs", ratio=500.0, loose_ratio=0.4, wrong_share=1.0)
     verdict = decide(facts(comparisons=(near,)))

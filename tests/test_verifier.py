@@ -157,6 +157,15 @@ def test_a_kernel_for_one_size_is_right_at_that_size_and_has_a_bug(verifier, che
     assert not verdict.keep
 
 
+def test_a_kernel_that_covers_only_smaller_sizes_is_wrong(verifier):
+    code = FIXED.replace("(triton.cdiv(x.numel(), 4096),)", "(64,)").replace("2**21", "x.numel()")
+    facts = verifier.verify(Question(LARGE, code, "Doubled"), SEED)
+    assert facts.reference.scaled
+    assert all(c.status == "equal" for c in facts.comparisons if c.group == "nominal")
+    verdict = decide(facts)
+    assert (verdict.outcome, verdict.keep) == ("wrong", False), verdict
+
+
 def test_a_kernel_that_is_the_identity_on_its_own_inputs_is_no_copy(verifier):
     reference = (MODULES / "Swish" / "reference.py").read_text(encoding="utf-8")
     reference = reference.replace("torch.randn", "torch.rand").replace(

@@ -296,8 +296,9 @@ class VerifyFacts(Frozen):
     gate: GateFacts | None = None
     comparisons: tuple[Comparison, ...] = ()
     own_sizes: Comparison | None = None
-    """Own sizes, own inputs, weights as constructed: asked where smaller sizes gave a wrong answer,
-    which is no proof for the sizes that the problem comes with."""
+    """Own sizes, own inputs, weights as constructed: asked where the sizes were made smaller, since
+    neither a wrong nor a right answer there is a proof for those that the problem comes with. None
+    where it was not asked, or too much to ask."""
     provenance: ProvenanceFacts | None = None
     sanitizer: SanitizerFacts | None = None
     behaviour: BehaviourFacts | None = None

@@ -6,6 +6,7 @@ shows it; and one more finding never turns a dropped row into a kept one.
 """
 
 import math
+import re
 from typing import Literal
 
 from kernelsift.kernels.catalog import Severity
@@ -94,6 +95,10 @@ _RUN: dict[RunStatus, tuple[Outcome, Unverifiable | None]] = {
 _WRONG = frozenset({"differs", "structure", "nonfinite"})
 _TELLING = 20
 """Elements that would be wrong among those compared."""
+_CLEARLY = 2.0
+"""Errors of so many times 1e-2 + 1e-2·|y| at the own sizes: no rounding of the interpreter."""
+_MEMORY = re.compile("memory|alloc", re.IGNORECASE)
+"""What the sandbox's limit makes programs say."""
 _AS_SHIPPED = "right within 1e-2 at its own sizes, inputs and weights, not at others"
 _UNSURE = frozenset({"by-shape", "by-order", "partial"})
 _ANY_SIZE = (
@@ -148,7 +153,7 @@ def _outcome(facts: VerifyFacts, policy: Policy) -> _Judged:
     if sampled:
         agree += f" in the {min(sampled):.1%} of their elements that there was time for"
     if any(c.status in {"equal", "imprecise"} and c.informative for c in decisive):
-        return _too_rough(facts) or ("correct", None, (agree,))
+        return _wrong_as_shipped(facts) or _too_rough(facts) or ("correct", None, (agree,))
     if decisive and facts.reference.status == "degenerate":
         return "correct", None, (f"{agree}, but so would an answer that needs no kernel",)
     return "unverifiable", "not-run", ("no informative case was compared",)
@@ -207,6 +212,26 @@ def _right_as_shipped(facts: VerifyFacts) -> bool:
     # had they been wrong there too, would those that were compared have shown it?
     telling = own.sampled is None or min(shares, default=1.0) * own.elements >= _TELLING
     return own.loose_ratio <= 1 and telling
+
+
+def _wrong_as_shipped(facts: VerifyFacts) -> _Judged | None:
+    """Right at smaller sizes; at those it comes with, wrong by what most harnesses allow, or dead.
+
+    Weights are as constructed there, so it counts only where such weights gave a right answer too.
+    """
+    own = facts.own_sizes
+    if own is None or facts.run.interpreter_gaps:
+        return None
+    constructed = [c for c in facts.comparisons if c.group == "initial"]
+    if any(c.status not in {"equal", "imprecise"} for c in constructed):
+        return None
+    small = f"right at {facts.reference.scaled_from}"
+    if own.status == "error" and not _MEMORY.search(own.why):
+        return "crash", None, (f"{small}; at its own sizes: {own.why}",)
+    clearly = own.loose_ratio is None or own.loose_ratio > _CLEARLY
+    if own.status in _WRONG and clearly:
+        return "wrong", None, (f"{small}; {_described(own)}",)
+    return None
 
 
 def _described(comparison: Comparison) -> str:

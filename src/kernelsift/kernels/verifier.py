@@ -38,7 +38,7 @@ from kernelsift.kernels.sizing import (
     rewritten,
 )
 
-VERIFIER_VERSION = "2"
+VERIFIER_VERSION = "3"
 """Raised when the same candidate may give other facts."""
 PRELOAD = (
     "torch",
@@ -68,6 +68,8 @@ _WALL_FACTOR = 4.0
 _OWN_FLOPS = 60e9
 _OWN_NUMEL = 30_000_000
 """Problems larger than this are not run at their own sizes."""
+_THRIFT = 3.0
+"""To confirm a right answer at its own sizes, so many times less is spent."""
 _BY_SIZE = (
     "AssertionError",
     "RuntimeError",
@@ -145,8 +147,8 @@ class Verifier:
                 break
         if slow is not None and case.spent() <= self._effort.row_seconds:
             found = self._attempt(case, slow, 0.0)
-        if found.reference.scaled and _may_be_right(found):
-            found = found.model_copy(update={"own_sizes": self._own_sizes(case)})
+        if found.reference.scaled:
+            found = found.model_copy(update={"own_sizes": self._at_own_sizes(case, found)})
         return found.model_copy(update={"timings": tuple(timings)})
 
     def _attempt(self, case: _Case, sizes: Sizes, patience: float) -> VerifyFacts:
@@ -158,7 +160,8 @@ class Verifier:
         if state.status not in {"ok", "degenerate"}:
             return self._facts(summary, state, timings, gate=reference.gate)
         nonce = secrets.token_hex(16)
-        payload = self._payload(small, reference, nonce, (case.secret, patience))
+        launch = 0.0 if patience else self._effort.first_seconds
+        payload = self._payload(small, reference, nonce, (case.secret, patience, launch))
         child = _timed("candidate", timings, lambda: self._run(case, payload))
         result = read.read_candidate(child.frames, nonce)
         budget = self._effort.candidate_seconds
@@ -173,10 +176,14 @@ class Verifier:
         return found.model_copy(update={"compiled": compiled})
 
     def _payload(
-        self, question: Question, reference: ReferenceResult, nonce: str, how: tuple[int, float]
+        self,
+        question: Question,
+        reference: ReferenceResult,
+        nonce: str,
+        how: tuple[int, float, float],
     ) -> bytes:
-        """The candidate's job; `how`: the seed, and the patience with the first call."""
-        secret, patience = how
+        """The candidate's job; `how`: seed, patience with the first call and with a launch."""
+        secret, patience, launch = how
         request = {
             "nonce": nonce,
             "code": question.code,
@@ -186,19 +193,27 @@ class Verifier:
             "budget": self._effort.candidate_seconds,
             "patience": patience,
         }
-        options = {
-            "seed": secret % 2**31,
-            "launch_seconds": 0.0 if patience else self._effort.first_seconds,
-        }
+        options = {"seed": secret % 2**31, "launch_seconds": launch}
         return payload_for(request, reference, options)
 
-    def _own_sizes(self, case: _Case) -> Comparison | None:
-        """Ask once as most harnesses do, if the machine can bear it; None where it cannot."""
+    def _at_own_sizes(self, case: _Case, found: VerifyFacts) -> Comparison | None:
+        """Whether smaller sizes explain a wrong answer, or hide one; None where that is open."""
+        if _may_be_right(found):
+            return self._own_sizes(case, 1.0)
+        if _agrees(found) and case.spent() <= self._effort.row_seconds:
+            return self._own_sizes(case, _THRIFT)
+        return None
+
+    def _own_sizes(self, case: _Case, thrift: float) -> Comparison | None:
+        """Ask once as most harnesses do, if the machine can bear it; None where it cannot.
+
+        `thrift` divides what may be spent.
+        """
         question = case.question
         original = (self._scale(case, pinned_sizes(question), 1.0).scaled or {}).get("original")
-        if not original or original["flops"] > _OWN_FLOPS or original["numel_in"] > _OWN_NUMEL:
+        if not original or original["flops"] * thrift > _OWN_FLOPS:
             return None
-        if original["numel_out"] > _OWN_NUMEL:
+        if max(original["numel_in"], original["numel_out"]) * thrift > _OWN_NUMEL:
             return None
         request = {"mode": "shipped", **_parts(question, case.secret)}
         reference = _timed(
@@ -209,7 +224,8 @@ class Verifier:
         if not reference.cases:
             return None
         nonce = secrets.token_hex(16)
-        payload = self._payload(question, reference, nonce, (case.secret, 0.0))
+        launch = self._effort.first_seconds / thrift
+        payload = self._payload(question, reference, nonce, (case.secret, 0.0, launch))
         child = _timed("own sizes", case.timings, lambda: self._run(case, payload))
         result = read.read_candidate(child.frames, nonce)
         found = read.comparisons(result, reference, tf32=read.uses_tf32(result))
