@@ -2,12 +2,14 @@
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,18 @@ FLAGS = (
     "--disable-sync", "--metrics-recording-only", "--mute-audio", "--hide-scrollbars",
     "--force-prefers-reduced-motion", "--force-device-scale-factor=1",
 )  # fmt: skip
+
+_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""What scrolling and scripts have begun is done two frames later."""
+
+_FIRST_FREE = 10
+_START = """\
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+"""Becomes the browser, which reads commands from file 3 and writes answers to file 4."""
 
 
 def executable() -> str | None:
@@ -105,7 +119,7 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Warnings, errors and uncaught exceptions since the page was opened."""
-        self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.value(f"{_FRAMES}.then(() => null)")
         out = []
         for event in self.events:
             method, params = event.get("method"), event.get("params", {})
@@ -129,8 +143,9 @@ class Browser:
 
     def _middle(self, selector: str) -> tuple[float, float]:
         box = self.value(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            f"(async () => {{ const e = document.querySelector({json.dumps(selector)});"
             "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            f"await {_FRAMES};"
             "const b = e.getBoundingClientRect();"
             "return [b.left + b.width / 2, b.top + b.height / 2]; })()"
         )
@@ -161,19 +176,19 @@ def browsing(program: str, profile: Path) -> Iterator[Browser]:
     """Start a browser with a profile of its own, and end it with all its processes."""
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
-    script = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
+    handed = [fcntl.fcntl(end, fcntl.F_DUPFD, _FIRST_FREE) for end in (theirs_in, theirs_out)]
     flags = (*FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe")
     process = subprocess.Popen(
-        ["sh", "-c", script, program, *flags],
-        pass_fds=(theirs_in, theirs_out),
+        [sys.executable, "-c", _START, *map(str, handed), program, *flags],
+        pass_fds=handed,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         env={**os.environ, "HOME": str(profile), "XDG_CONFIG_HOME": str(profile)},
     )
-    os.close(theirs_in)
-    os.close(theirs_out)
+    for end in (theirs_in, theirs_out, *handed):
+        os.close(end)
     try:
         browser = Browser(process, ours_out, ours_in)
         browser.attach()

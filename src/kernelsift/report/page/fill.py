@@ -45,7 +45,7 @@ POINTS = 2000
 FENCE = 5
 """The reward axis reaches this many times the distance of the quartiles beyond them."""
 _BINS = 30
-_TICKS = 5
+_TICKS = 6
 
 
 def page_data(analysis: Analysis, rows: Sequence[Scored], run: RunFacts) -> PageData:
@@ -217,15 +217,19 @@ def page_window(rows: Sequence[Scored]) -> Window:
     """The part of the reward axis that is drawn: a long tail does not squash all other rows."""
     import numpy as np
 
-    usual = reward_window(rows)
-    values = column(rows, "reward")
     if not rows:
-        return usual
+        return reward_window(rows)
+    values = column(rows, "reward")
+    low = float(np.quantile(values, 0.005, method="lower"))
+    high = float(np.quantile(values, 0.995, method="higher"))
     q1, q3 = (float(q) for q in np.quantile(values, [0.25, 0.75]))
     reach = FENCE * (q3 - q1)
-    if not reach > 0:
-        return usual
-    low, high = max(usual.low, q1 - reach), min(usual.high, q3 + reach)
+    if reach > 0:
+        low, high = max(low, q1 - reach), min(high, q3 + reach)
+    margin = 0.04 * (high - low)
+    if not margin > 1e-9 * abs(high):
+        return reward_window(rows)
+    low, high = low - margin, high + margin
     return Window(low, high, int(np.sum((values < low) | (values > high))))
 
 

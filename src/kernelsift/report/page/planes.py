@@ -165,7 +165,10 @@ def _across(score: float) -> float:
 
 
 def _height(reward: float, found: Scatter) -> float:
-    return _PLOT * (found.high - reward) / (found.high - found.low)
+    """Pixels from the top; what lies far outside the plot is put just outside it."""
+    width = found.high - found.low
+    share = found.high / width - reward / width
+    return _PLOT * max(-0.1, min(1.1, share))
 
 
 def _point(point: Point, found: Scatter) -> Html:
