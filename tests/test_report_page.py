@@ -318,6 +318,19 @@ def test_cost_is_what_was_billed_and_what_may_have_been(tmp_path):
     assert "1 of 2 rows" in seen.text
 
 
+def test_a_run_in_which_every_row_failed_says_what_failed(tmp_path):
+    source = write_jsonl(tmp_path / "rows.jsonl", modules(2, each=1))
+    with (
+        opened(tmp_path / "run", source, Counted("I cannot say."), judge__model="m") as session,
+        mock.patch("kernelsift.report.plots.render", return_value=b""),
+    ):
+        for stage in (pipeline.load, pipeline.filter_rows, pipeline.judge, pipeline.analyze):
+            stage(session)
+        seen = Seen((session.run.path / FILE).read_text(encoding="utf-8"))
+    assert ["judge", "failed: no-verdict", "2", "100.0 %"] in seen.rows
+    assert "No row has scores." in seen.text
+
+
 def test_answers_that_differ_most_come_first_with_their_code(tmp_path):
     def answer(ask):
         torn = "Module4New" in ask.messages[-1].content

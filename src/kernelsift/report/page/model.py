@@ -1,7 +1,6 @@
 """What stands on the page, as plain values. Text may hold anything: drawing escapes it."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from kernelsift.report.card_facts import FunnelStep
 from kernelsift.report.health_tables import Table
@@ -215,7 +214,4 @@ class PageData:
     groups: tuple[Table, ...]
     trust: Trust
     cost: Cost
-    disagreements: tuple[Disagreements, ...] = field(default=())
-
-
-View = Literal["difficulty", "style"]
+    disagreements: tuple[Disagreements, ...]

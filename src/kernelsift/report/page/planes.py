@@ -7,7 +7,7 @@ from kernelsift.model import digest
 from kernelsift.report.page.charts import at, chart, text
 from kernelsift.report.page.fill import mean_interval, nice_ticks
 from kernelsift.report.page.markup import Html, el, number, short
-from kernelsift.report.page.model import Cell, Point, Scatter, View
+from kernelsift.report.page.model import Cell, Point, Scatter
 from kernelsift.report.panels import JITTER, THIN
 from kernelsift.report.stats import LEVELS, Group, counted
 
@@ -152,10 +152,9 @@ def scatter(found: Scatter) -> Html:
     parts.append(el("svg", *inner, x="0", y=_TOP, width="100%", height=_PLOT))
     base = _TOP + _PLOT
     parts.append(el("line", x1="0", x2="100%", y1=base, y2=base, class_="axis"))
-    names: tuple[View, ...] = ("style", "difficulty")
-    for name in names:
-        label = "".join([name.capitalize(), " (0–10)"])
-        parts.append(el("g", *_names(label, "Reward", _PLOT), class_=f"layer-{name}"))
+    for name in ("style", "difficulty"):
+        names = _names(f"{name.capitalize()} (0–10)", "Reward", _PLOT)
+        parts.append(el("g", *names, class_=f"layer-{name}"))
     return chart("Reward by style or difficulty, one point per row", base + 46, *parts,
                  kind="scatter")  # fmt: skip
 

@@ -24,6 +24,8 @@ CODE_SHOWN = 16_000
 """Characters of one kernel."""
 WORDS_SHOWN = 1_500
 """Characters of what the judge said."""
+_TIGHT = 32
+"""A number with its interval stays on one line; reasons for none may be longer."""
 
 
 def section(anchor: str, title: str, *children: str) -> Html:
@@ -56,7 +58,8 @@ def _cells(row: Sequence[object], first: int) -> Iterator[Html]:
         if i == 0:
             yield el("th", words, scope="row", class_="number" if first == 0 else None)
         else:
-            yield el("td", words, class_="number" if i >= first else None)
+            kind = "number tight" if len(words) <= _TIGHT else "number"
+            yield el("td", words, class_=kind if i >= first else None)
 
 
 def header(page: PageData) -> Html:
