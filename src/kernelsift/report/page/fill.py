@@ -225,7 +225,8 @@ def page_window(rows: Sequence[Scored]) -> Window:
     q1, q3 = (float(q) for q in np.quantile(values, [0.25, 0.75]))
     reach = FENCE * (q3 - q1)
     if reach > 0:
-        low, high = max(low, q1 - reach), min(high, q3 + reach)
+        inside = values[(values >= max(low, q1 - reach)) & (values <= min(high, q3 + reach))]
+        low, high = float(inside.min()), float(inside.max())
     margin = 0.04 * (high - low)
     if not margin > 1e-9 * abs(high):
         return reward_window(rows)

@@ -97,7 +97,10 @@ def _layer(cells: Sequence[Cell], *, counts: bool) -> Iterator[Html]:
 
 
 def _tight(cell: Cell) -> str:
-    return f"{cell.reward:.3g}".replace("-", "−")
+    """The mean reward, as wide as a cell is on a telephone."""
+    size = abs(cell.reward)
+    words = short(round(size)) if 999.5 <= size < 1e12 else f"{size:.3g}"
+    return f"−{words}" if cell.reward < 0 else words
 
 
 def _cell(cell: Cell, share: float, *, thin: bool, words: str) -> Html:
