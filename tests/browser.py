@@ -106,6 +106,10 @@ class Browser:
         x, y = self._middle(selector)
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
+    def point_away(self) -> None:
+        """Move the pointer to the corner of the window, where there is nothing."""
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+
     def click(self, selector: str) -> None:
         """Click in the middle of an element."""
         x, y = self._middle(selector)

@@ -378,6 +378,7 @@ def browser(tmp_path_factory):
 @pytest.fixture
 def shown(browser, run):
     """The page in a window of 1440 pixels."""
+    browser.point_away()
     browser.open(run[0].run.path / FILE, 1440)
     return browser
 
@@ -425,8 +426,7 @@ def test_pointing_at_a_mark_says_what_it_is(shown, mark, words):
     assert shown.value(TIP) is None
     shown.point_at(mark)
     assert words in shown.value(TIP)
-    shown.press("Tab")
-    shown.point_at("h1")
+    shown.point_away()
     assert shown.value(TIP) is None
 
 
@@ -465,12 +465,28 @@ def test_a_ringed_point_leads_to_its_code(shown):
 
 
 def test_arrow_keys_step_through_the_marks_and_enter_opens_the_row(shown):
+    shown.point_away()
     shown.value("document.querySelector('.scatter').focus()")
     shown.press("ArrowRight")
     first = shown.value(TIP)
     shown.press("ArrowRight")
     assert {None} & {first, shown.value(TIP)} == set()
     assert shown.value(TIP) != first
+    on_listed = "document.querySelector('.scatter .on').classList.contains('listed')"
+    for _ in range(40):
+        if shown.value(on_listed):
+            break
+        shown.press("ArrowRight")
+    row = shown.value("document.querySelector('.scatter .on').dataset.row")
+    shown.press("Enter")
+    assert shown.value(f"document.getElementById({json.dumps(row)}).open") is True
+
+
+def test_escape_takes_away_what_is_said_of_a_mark(shown):
+    shown.point_away()
+    shown.value("document.querySelector('.heatmap').focus()")
+    shown.press("End")
+    assert "Difficulty" in shown.value(TIP)
     shown.press("Escape")
     assert shown.value(TIP) is None
 

@@ -3,6 +3,7 @@
   const tip = document.getElementById("tip");
   const charts = document.querySelectorAll("svg.chart[tabindex]");
   let shown = null;
+  let byKey = false;
 
   const hide = () => {
     if (shown) shown.classList.remove("on");
@@ -10,7 +11,8 @@
     tip.hidden = true;
   };
 
-  const show = (mark, box) => {
+  const show = (mark, box, key = false) => {
+    byKey = key;
     if (shown && shown !== mark) shown.classList.remove("on");
     shown = mark;
     mark.classList.add("on");
@@ -86,11 +88,15 @@
       let next = Math.max(0, Math.min(last, now + (steps[event.key] || 0)));
       if (event.key === "Home" || now < 0) next = 0;
       if (event.key === "End") next = last;
-      show(...order[next]);
+      show(...order[next], true);
     });
   }
 
-  document.addEventListener("scroll", hide, { passive: true });
+  const follow = () => {
+    if (shown && byKey) show(shown, shown.getBoundingClientRect(), true);
+    else hide();
+  };
+  document.addEventListener("scroll", follow, { passive: true });
   addEventListener("hashchange", () => reveal(location.hash.slice(1)));
   for (const input of document.querySelectorAll(".views > input")) {
     input.addEventListener("change", hide);
