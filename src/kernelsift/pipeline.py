@@ -5,6 +5,7 @@ These functions are also the Python API. The order of the whole job is `run_all`
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from kernelsift.endpoint import make_endpoint
 from kernelsift.engine import Job
@@ -203,10 +204,15 @@ def keep_best(session: Session) -> Tally:
 
 
 def analyze(session: Session) -> Tally:
-    """Correlations, tables and figures of the judged rows."""
+    """Correlations, tables and figures of the judged rows, and a page that shows them."""
+    from kernelsift.reporting import write_report
     from kernelsift.stages.analyze import analyze as analyze_stage
 
-    return analyze_stage(session.run, session.plots_folder)
+    started = time.monotonic()
+    tally = analyze_stage(session.run, session.plots_folder)
+    page = write_report(session)
+    files = (*tally.files, page.name)
+    return replace(tally, files=files, seconds=time.monotonic() - started)
 
 
 def export(session: Session) -> Tally:

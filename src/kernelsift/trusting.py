@@ -16,7 +16,14 @@ from kernelsift.rejudging import Task, rejudge
 from kernelsift.session import Session
 
 if TYPE_CHECKING:
-    from kernelsift.reliability.schema import Drift, Reliability, Score, ScoreReliability, Validity
+    from kernelsift.reliability.schema import (
+        Coverage,
+        Drift,
+        Reliability,
+        Score,
+        ScoreReliability,
+        Validity,
+    )
     from kernelsift.reliability.validity import HumanScore
 
 CANARIES = 50
@@ -50,9 +57,6 @@ def reliability(session: Session, asked: Asked) -> Outcome:
     Raises:
         DataError: no row has been judged, or a file of labels or canaries cannot be used.
     """
-    from kernelsift.reliability.cautions import cautions_of
-    from kernelsift.reliability.schema import Coverage, Reliability
-
     started = time.monotonic()
     run, cfg = session.run, session.settings.reliability
     labels = None
@@ -61,17 +65,26 @@ def reliability(session: Session, asked: Asked) -> Outcome:
         labels = read_labels(asked.labels, run.entries(), scale)
     found = _judged(session)
     drift, tallies = _canary(session, asked) if asked.canary is not None else ((), ())
-    coverage = Coverage(
-        rows=len(found.entries),
-        scored=len(found.now),
-        failed=dict(sorted(found.failed.items())),
-        pending=found.pending,
-        attempts=found.attempts,
-        attempts_failed=dict(sorted(found.attempts_failed.items())),
-    )
-    scores = _scores(session, found)
     validity = () if labels is None else _validity(session, found, labels)
-    report = Reliability(
+    report = report_of(session, found, drift, validity)
+    file = run.path / FILE
+    write_json(file, report.model_dump(mode="json"))
+    return Outcome(report, file, tallies, time.monotonic() - started)
+
+
+def report_of(
+    session: Session,
+    found: Judgements,
+    drift: tuple["Drift", ...] = (),
+    validity: tuple["Validity", ...] = (),
+) -> "Reliability":
+    """Measure what the run's own judgements tell; asks nobody and writes nothing."""
+    from kernelsift.reliability.cautions import cautions_of
+    from kernelsift.reliability.schema import Reliability
+
+    cfg = session.settings.reliability
+    coverage, scores = coverage_of(found), _scores(session, found)
+    return Reliability(
         judge=found.judge,
         prompt_version=found.prompt_version,
         coverage=coverage,
@@ -82,9 +95,20 @@ def reliability(session: Session, asked: Asked) -> Outcome:
         resamples=cfg.resamples,
         seed=cfg.seed,
     )
-    file = run.path / FILE
-    write_json(file, report.model_dump(mode="json"))
-    return Outcome(report, file, tallies, time.monotonic() - started)
+
+
+def coverage_of(found: Judgements) -> "Coverage":
+    """How many rows have scores, and what kept the others from having them."""
+    from kernelsift.reliability.schema import Coverage
+
+    return Coverage(
+        rows=len(found.entries),
+        scored=len(found.now),
+        failed=dict(sorted(found.failed.items())),
+        pending=found.pending,
+        attempts=found.attempts,
+        attempts_failed=dict(sorted(found.attempts_failed.items())),
+    )
 
 
 def save_canary(session: Session, path: Path) -> int:

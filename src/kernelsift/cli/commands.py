@@ -113,7 +113,7 @@ def prompts(retry: tuple[str, ...], **values: Any) -> None:
 @click.command()
 @all_of(PLOTS, common())
 def analyze(**values: Any) -> None:
-    """Correlate difficulty, style and reward: analysis.md, analysis.json and figures."""
+    """Correlate difficulty, style and reward: report.html, analysis.md and .json, figures."""
     from kernelsift import pipeline
 
     perform(values, lambda s: [pipeline.analyze(s)])
