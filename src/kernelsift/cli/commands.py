@@ -9,6 +9,7 @@ import click
 from kernelsift.cli import console
 from kernelsift.cli.options import (
     all_of,
+    batch_options,
     common,
     dedup_options,
     judge_options,
@@ -24,6 +25,7 @@ from kernelsift.cli.options import (
 from kernelsift.cli.work import perform, session_for
 
 if TYPE_CHECKING:
+    from kernelsift.batching import How
     from kernelsift.model import Tally
     from kernelsift.session import Session
 
@@ -79,14 +81,27 @@ def filter_command(**values: Any) -> None:
 
 
 @click.command()
-@all_of(judge_options(), retry_option(), llm_options(), common())
-def judge(retry: tuple[str, ...], **values: Any) -> None:
+@all_of(
+    judge_options(),
+    batch_options(),
+    setting("--no-wait", "batch.wait", "Hand batches over, or fetch what has ended, and return.",
+            is_flag=True, flag_value=False),
+    click.option("--batches", "end", type=click.Choice(["cancel", "forget"]),
+                 help="End batches under way: cancel them, or give them up where they are gone."),
+    retry_option(),
+    llm_options(),
+    common(),
+)  # fmt: skip
+def judge(retry: tuple[str, ...], end: "How | None", **values: Any) -> None:
     """Rate difficulty and style, 0-10, of every kept row that has no rating yet."""
     from kernelsift import pipeline
 
     classes = retry_classes(retry)
 
     def stages(session: "Session") -> "Iterator[Tally]":
+        if end is not None:
+            yield pipeline.end_batches(session, end)
+            return
         yield pipeline.judge(session, retry=classes)
         yield from exported(session)
 
@@ -153,6 +168,7 @@ def publish(*, upload: bool, **values: Any) -> None:
 @all_of(
     MIN_REWARD,
     judge_options(),
+    batch_options(),
     setting("--generator", "prompts.generator",
             "Who writes prompts; with --judge static: template.",
             type=click.Choice(["llm", "template"])),
