@@ -68,6 +68,12 @@ class FakeBatches(FakeOpenAI):
         self.lines: list[dict[str, Any]] = []
         """Every request that came in a file of a batch."""
 
+    def finish(self) -> None:
+        """Work on every batch that is under way, as a service does whether one looks or not."""
+        for batch in self.batches.values():
+            if batch["status"] in {"validating", "in_progress"}:
+                self._work(batch)
+
     def add_routes(self, app: web.Application) -> None:
         app.router.add_post("/v1/files", self._faulty("upload", self._upload))
         app.router.add_get("/v1/files/{id}/content", self._faulty("content", self._content))
@@ -82,7 +88,8 @@ class FakeBatches(FakeOpenAI):
             wrong = self.fault(what, self.calls.count(what))
             if wrong == "reset":
                 request.transport.abort()
-            elif wrong is not None and wrong.isdigit():
+                return web.Response()
+            if wrong is not None and wrong.isdigit():
                 said = {"error": {"message": f"{what} does not work", "code": None}}
                 return web.json_response(said, status=int(wrong))
             answer: web.Response = await do(request)

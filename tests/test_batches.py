@@ -10,6 +10,7 @@ import time
 
 import pytest
 from build import VERDICT, opened, rollout, write_jsonl
+from click.testing import CliRunner
 from fake_batches import FakeBatches
 from fake_openai import error, ok, refuses
 from test_judge_checklist import checks, level
@@ -17,7 +18,9 @@ from test_story import GOOD, Shell, filtered
 from test_story import judge as by_code
 
 from kernelsift import pipeline
+from kernelsift.cli.main import cli
 from kernelsift.errors import BudgetError, ConfigError, RunError, UnreachableError
+from kernelsift.estimating import estimate
 from kernelsift.llm.openai import Service
 from kernelsift.model import Failure, Judgement
 from kernelsift.run import Run
@@ -80,6 +83,7 @@ def spent(run):
 
 def only_once(server):
     """Nothing was paid twice: not in two batches, not in a batch and alone."""
+    server.finish()
     alone = [json.dumps(body, sort_keys=True) for body in server.bodies]
     bodies = {line["custom_id"]: json.dumps(line["body"], sort_keys=True) for line in server.lines}
     batched = [bodies[custom_id] for custom_id in server.billed]
@@ -385,6 +389,22 @@ def test_a_run_made_before_there_were_batches_is_read_and_goes_on(run):
     assert scored(facts) == [True] * 5
 
 
+def test_status_and_estimate_say_what_there_is_of_batches(run):
+    with FakeBatches(ok(VERDICT), looks=99) as server:
+        with opened(run, **settings(server, llm__price=PRICE)) as session:
+            found = estimate(session, "judge")
+        assert found.batch_usd == pytest.approx(found.usd / 2)
+        assert "with --batch $0.0" in "\n".join(found.lines())
+        judge(run, server, batch__wait=False, llm__price=PRICE)
+    said = CliRunner().invoke(cli, ["status", "--run", str(run)]).stdout
+    assert re.search(r"Batch batch_1: 5 requests of m at http\S+, under way since 20", said)
+    assert re.search(r"Up to \$0\.0\d+ more for batches under way and for calls", said)
+    told = json.loads(CliRunner().invoke(cli, ["status", "--run", str(run), "--json"]).stdout)
+    assert [(b["id"], b["requests"], b["state"]) for b in told["batches"]] == [
+        ("batch_1", 5, "under way")
+    ]
+
+
 # --- crashes ------------------------------------------------------------------------------------
 
 
@@ -479,7 +499,7 @@ def test_killed_at_any_point_the_same_command_ends_the_job_and_pays_for_nothing_
                     assert at is not None
             facts, _ = judge(run, server, batch__max_requests=2)
             assert scored(facts) == [True] * 3, at
-            assert server.count == 0, at
+            assert (server.count, only_once(server)) == (0, True), at
             assert sorted(server.billed.values()) == [1] * 3, at
             assert spent(run)[:2] == (1.5, 0.0), at
         shutil.rmtree(run)

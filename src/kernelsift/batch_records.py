@@ -49,6 +49,28 @@ class BatchRow:
         """What a message calls it."""
         return self.batch_id or self.intent
 
+    @property
+    def words(self) -> str:
+        """How it stands, for people."""
+        return (
+            f"Batch {self.name}: {self.requests:,} requests of {self.model} at {self.base_url}, "
+            f"{self.state} since {self.at}"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "id": self.batch_id or None,
+            "intent": self.intent,
+            "stage": self.stage,
+            "model": self.model,
+            "base_url": self.base_url,
+            "state": self.state,
+            "requests": self.requests,
+            "most_usd": self.worst_usd,
+            "at": self.at,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:

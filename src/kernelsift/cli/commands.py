@@ -214,10 +214,12 @@ def run_command(
 @common()
 def status(**values: Any) -> None:
     """Where every row stands, and what was spent."""
+    from kernelsift.batch_records import open_batches
     from kernelsift.run import Run
 
     with Run.open(values["run_path"], read_only=True) as run:
         found = run.status()
+        batches = open_batches(run.store)
     if values["as_json"]:
         states, stages = dict(found.states), {k: dict(v) for k, v in found.stages.items()}
         console.as_json({
@@ -226,11 +228,15 @@ def status(**values: Any) -> None:
             "usd": found.usd,
             "usd_at_risk": found.usd_at_risk,
             "requests": found.requests,
+            "batches": [batch.as_json() for batch in batches],
         })
         return
     console.funnel(found.states, found.stages, found.usd)
+    for batch in batches:
+        console.line(f"{batch.words}; `kernelsift {batch.stage} --batch` fetches it.")
     if found.usd_at_risk:
-        console.line(f"Up to ${found.usd_at_risk:.4f} more for calls that got no answer.")
+        what = "for batches under way and " if batches else ""
+        console.line(f"Up to ${found.usd_at_risk:.4f} more {what}for calls that got no answer.")
 
 
 @click.command()
