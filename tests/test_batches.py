@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from fake_batches import FakeBatches
 from fake_openai import error, ok, refuses
 from test_judge_checklist import checks, level
-from test_story import GOOD, Shell, filtered
+from test_story import GOOD, KEY, Shell, filtered
 from test_story import judge as by_code
 
 from kernelsift import pipeline
 from kernelsift.cli.main import cli
-from kernelsift.errors import BudgetError, ConfigError, RunError, UnreachableError
+from kernelsift.errors import BudgetError, ConfigError, DeniedError, RunError, UnreachableError
 from kernelsift.estimating import estimate
 from kernelsift.llm.openai import Service
 from kernelsift.model import Failure, Judgement
@@ -118,7 +118,6 @@ def test_what_was_asked_alone_goes_into_no_batch_and_what_was_in_one_is_not_aske
     with FakeBatches(by_code) as server:
         run = prepare(tmp_path, ROWS[:2])
         judge(run, server, batch__judge=False)
-        shutil.rmtree(tmp_path / "y", ignore_errors=True)
         with opened(run, write_jsonl(tmp_path / "y.jsonl", ROWS)) as session:
             pipeline.load(session, replace=True)
             pipeline.filter_rows(session)
@@ -258,12 +257,37 @@ def test_a_batch_that_has_expired_keeps_what_it_finished_and_the_rest_is_open(ru
 
 def test_a_file_that_is_refused_as_a_whole_is_one_error_and_costs_nothing(run):
     with FakeBatches(ok(VERDICT), invalid="Enqueued token limit reached") as server:
-        with pytest.raises(UnreachableError, match=r"line 1: Enqueued token limit.*max_requests"):
+        with pytest.raises(ConfigError, match=r"line 1: Enqueued token limit.*max_requests"):
             judge(run, server)
         assert (spent(run), server.count) == ((0.0, 0.0, 0), 0)
         assert states(run)[0] == {"failed": 1}
         server.invalid = None
         facts, _ = judge(run, server)
+    assert scored(facts) == [True] * 5
+
+
+def test_requests_without_credit_are_no_failures_and_go_into_the_next_batch(run):
+    poor = [True]
+
+    def answer(body):
+        out = error(429, "You exceeded your quota", code="insufficient_quota")
+        return out if poor and "TAG = 3" in body["messages"][1]["content"] else ok(VERDICT)
+
+    with FakeBatches(answer) as server:
+        with pytest.raises(DeniedError, match="add credit"):
+            judge(run, server)
+        poor.clear()
+        facts, _ = judge(run, server)
+        assert (len(server.batches), len(server.lines), server.count) == (2, 6, 0)
+    assert scored(facts) == [True] * 5
+
+
+def test_a_refused_key_is_said_and_leaves_nothing_under_way(run):
+    with FakeBatches(ok(VERDICT), fault=lambda what, _: "401") as server:
+        with pytest.raises(DeniedError, match="refused the request"):
+            judge(run, server)
+        facts, _ = judge(run, server, batch__judge=False)
+        assert server.count == 5
     assert scored(facts) == [True] * 5
 
 
@@ -547,3 +571,6 @@ def test_a_process_that_is_killed_while_it_makes_a_batch_or_waits_pays_for_nothi
         assert (server.count, only_once(server)) == (0, True)
         assert shell.status().states["pending"] == 0
         assert len(filtered(shell.run)) == GOOD
+    assert KEY not in shell.said
+    for file in shell.folder.rglob("*"):
+        assert file.is_dir() or KEY.encode() not in file.read_bytes(), file

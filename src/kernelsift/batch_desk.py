@@ -18,7 +18,14 @@ from kernelsift import batch_records as records
 from kernelsift.batch_records import BatchRow, Planned
 from kernelsift.batch_results import Reader, is_whole
 from kernelsift.endpoint import make_endpoint
-from kernelsift.errors import BudgetError, ConfigError, DeniedError, RunError
+from kernelsift.errors import (
+    BudgetError,
+    ConfigError,
+    DeniedError,
+    KernelsiftError,
+    RunError,
+    UnreachableError,
+)
 from kernelsift.journal import RunJournal
 from kernelsift.llm.backoff import Clock, Patience
 from kernelsift.llm.batch_client import BatchClient
@@ -71,8 +78,8 @@ class Desk:
     dialect: Dialect
     journal: RunJournal
     notes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    """Batches that ended without having been worked through."""
+    problems: list[KernelsiftError] = field(default_factory=list)
+    """About batches that ended without having been worked through."""
     short: str = ""
     """Why some requests fit under no cap; empty when all fitted."""
     at: dict[str, BatchState] = field(default_factory=dict)
@@ -234,11 +241,12 @@ class Desk:
         records.close_all(
             self.session.run.store, row.intent, "failed", "refused", "; ".join(state.errors)
         )
-        self.problems.append(
+        text = (
             f"{row.base_url} refused batch {row.batch_id} of {row.requests:,} requests as a whole, "
             f"and nothing was paid for it: {said}{more}. Lower batch.max_requests where it was too "
             "large for the account, or judge without --batch"
         )
+        self.problems.append(ConfigError(text))
 
     async def _fetch(self, row: BatchRow, state: BatchState, *, expected: bool) -> None:
         """Store the results of a batch that has ended, then close it."""
@@ -257,13 +265,17 @@ class Desk:
         results = reader.finish(state.status)
         records.close(store, row, results, state.status)
         self._report(row, state.status, reader)
+        if reader.denied:
+            self.problems.append(DeniedError(f"batch {row.batch_id}: {reader.denied}"))
         if state.status != "completed" and not expected:
             left = sum(one.state == state.status for one in results)
-            self.problems.append(
-                f"batch {row.batch_id} has {state.status} with {left:,} of {row.requests:,} "
-                "requests not worked on; they are open again and were not paid for: run the same "
-                "command for another batch, or judge without --batch"
+            text = (
+                f"batch {row.batch_id} has {'' if state.status == 'expired' else 'been '}"
+                f"{state.status} with {left:,} of {row.requests:,} requests not worked on; they "
+                "are open again and were not paid for: run the same command for another batch, or "
+                "judge without --batch"
             )
+            self.problems.append(UnreachableError(text))
 
     async def _download(
         self, row: BatchRow, state: BatchState, files: tuple[IO[bytes], IO[bytes]]

@@ -216,7 +216,12 @@ def not_again(store: Store, most_lessons: int) -> set[str]:
     }
 
 
+def may_be_paid(store: Store) -> list[BatchRow]:
+    """Open batches that the service may know of: all but those whose file has just been planned."""
+    return [row for row in open_batches(store) if row.state != "planned"]
+
+
 def at_risk(store: Store) -> tuple[float, int]:
     """The most that open batches can cost in USD, and how many requests they hold."""
-    rows = open_batches(store)
+    rows = may_be_paid(store)
     return sum(row.worst_usd or 0.0 for row in rows), sum(row.requests for row in rows)

@@ -43,6 +43,8 @@ class Reader:
     strange: int = 0
     """Results of requests that were not in the batch."""
     repeated: int = 0
+    denied: str = ""
+    """Why the key or the account was refused, for requests that go into another batch later."""
 
     async def take(self, files: Sequence[IO[bytes]]) -> None:
         """Store the reply of every line that holds one; returns when they are durable."""
@@ -117,6 +119,9 @@ class Reader:
             return Result(
                 asked.digest, trouble.failure, trouble.why, paid=True, usd=usd, known=True
             )
+        if trouble.denied:
+            self.denied = trouble.why
+            return Result(asked.digest, "refused", trouble.why)
         if trouble.error is not None and self._learned(trouble.error, asked):
             return Result(asked.digest, "unsupported", trouble.why)
         billed = trouble.maybe_billed

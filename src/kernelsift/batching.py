@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeVar
 from kernelsift import batch_records as records
 from kernelsift.batch_desk import Desk, open_desk, too_little
 from kernelsift.batch_records import BatchRow
-from kernelsift.errors import ConfigError, UnreachableError
+from kernelsift.errors import ConfigError
 from kernelsift.instrument import VERSION
 from kernelsift.judging import (
     Judging,
@@ -55,6 +55,8 @@ def judge_by_batch(session: Session, *, retry: Sequence[str] | None = None) -> T
     Raises:
         ConfigError: a service has no batches, or refused one as a whole.
         BudgetError: not even one request fits under a cap.
+        DeniedError: a service refuses the key or the account.
+        RunError: it cannot be told whether a batch was made, or what became of it.
         UnreachableError: a batch has expired; what it had finished is stored.
         KeyboardInterrupt: Ctrl-C came while waiting; batches go on at the service.
     """
@@ -78,7 +80,7 @@ def check_none_under_way(session: Session) -> None:
     Raises:
         ConfigError: a batch of one of the judges is under way.
     """
-    found = records.open_batches(session.run.store)
+    found = records.may_be_paid(session.run.store)
     places = {(j.instrument.base_url, j.instrument.cfg.model) for j in members(session)}
     rows = [r for r in found if r.stage == _STAGE and (r.base_url, r.model) in places]
     if rows and session.chat is None:
@@ -153,7 +155,7 @@ def _filled(session: Session, desks: Sequence[Desk], rows: Sequence[BatchRow]) -
     notes = tuple(note for desk in desks for note in desk.notes)
     problems = [problem for desk in desks for problem in desk.problems]
     if problems:
-        raise UnreachableError("\n".join((*problems, *notes)))
+        raise type(problems[0])("\n".join((*map(str, problems), *notes)))
     short = next((desk.short for desk in desks if desk.short), "")
     if short and not rows:
         raise too_little("\n".join((short, *notes)))
@@ -177,7 +179,7 @@ async def _cancel(session: Session, judges: Sequence[Member]) -> list[str]:
                     break
                 _show(session, desks, rows)
                 await asyncio.sleep(cfg.poll_seconds)
-    return [text for desk in desks for text in (*desk.notes, *desk.problems)]
+    return [text for desk in desks for text in (*desk.notes, *map(str, desk.problems))]
 
 
 def _desk(member: Member) -> AbstractAsyncContextManager[Desk]:

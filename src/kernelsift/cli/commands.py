@@ -214,12 +214,12 @@ def run_command(
 @common()
 def status(**values: Any) -> None:
     """Where every row stands, and what was spent."""
-    from kernelsift.batch_records import open_batches
+    from kernelsift.batch_records import may_be_paid
     from kernelsift.run import Run
 
     with Run.open(values["run_path"], read_only=True) as run:
         found = run.status()
-        batches = open_batches(run.store)
+        batches = may_be_paid(run.store)
     if values["as_json"]:
         states, stages = dict(found.states), {k: dict(v) for k, v in found.stages.items()}
         console.as_json({
