@@ -133,7 +133,7 @@ class FakeBatches(FakeOpenAI):
             "request_counts": {"total": len(lines), "completed": 0, "failed": 0},
             "looks": 0,
         }
-        return web.json_response(self.batches[id_])
+        return web.json_response(self.batches[id_], status=201)
 
     async def _list(self, request: web.Request) -> web.Response:
         """Two a page, the newest first."""

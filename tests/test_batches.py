@@ -1,5 +1,6 @@
 """judge --batch: half the price, and whatever happens, no request is paid twice."""
 
+import contextlib
 import json
 import os
 import re
@@ -419,7 +420,12 @@ def test_status_and_estimate_say_what_there_is_of_batches(run):
             found = estimate(session, "judge")
         assert found.batch_usd == pytest.approx(found.usd / 2)
         assert "with --batch $0.0" in "\n".join(found.lines())
-        judge(run, server, batch__wait=False, llm__price=PRICE)
+        place = ["--run", str(run), "--base-url", server.base_url, "--model", "m"]
+        handed = CliRunner().invoke(
+            cli, ["judge", "--batch", "--no-wait", "--price", "1,10", *place]
+        )
+        assert handed.exit_code == 0, handed.output
+        assert "requests in batches 5" in handed.stdout
     said = CliRunner().invoke(cli, ["status", "--run", str(run)]).stdout
     assert re.search(r"Batch batch_1: 5 requests of m at http\S+, under way since 20", said)
     assert re.search(r"Up to \$0\.0\d+ more for batches under way and for calls", said)
@@ -506,7 +512,7 @@ class Death:
             raise Killed
 
 
-def test_killed_at_any_point_the_same_command_ends_the_job_and_pays_for_nothing_twice(
+def test_killed_at_any_point_and_once_more_the_same_command_ends_the_job_and_pays_nothing_twice(
     tmp_path, monkeypatch
 ):
     ready = prepare(tmp_path, ROWS[:3])
@@ -521,6 +527,10 @@ def test_killed_at_any_point_the_same_command_ends_the_job_and_pays_for_nothing_
                     judge(run, server, batch__max_requests=2)
                 except Killed:
                     assert at is not None
+            with monkeypatch.context() as patch, contextlib.suppress(Killed):
+                if at is not None and at % 2:
+                    Death(patch, 1 + at % 5)
+                    judge(run, server, batch__max_requests=2)
             facts, _ = judge(run, server, batch__max_requests=2)
             assert scored(facts) == [True] * 3, at
             assert (server.count, only_once(server)) == (0, True), at

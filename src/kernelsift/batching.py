@@ -80,10 +80,12 @@ def check_none_under_way(session: Session) -> None:
     Raises:
         ConfigError: a batch of one of the judges is under way.
     """
-    found = records.may_be_paid(session.run.store)
+    found = [row for row in records.may_be_paid(session.run.store) if row.stage == _STAGE]
+    if not found or session.chat is not None:
+        return
     places = {(j.instrument.base_url, j.instrument.cfg.model) for j in members(session)}
-    rows = [r for r in found if r.stage == _STAGE and (r.base_url, r.model) in places]
-    if rows and session.chat is None:
+    rows = [row for row in found if (row.base_url, row.model) in places]
+    if rows:
         total = sum(row.requests for row in rows)
         raise ConfigError(
             f"{_many(len(rows))} under way with {total:,} requests of {rows[0].model}, which would "

@@ -42,7 +42,7 @@ class BatchClient:
         """
         request = Request("POST", "/files", file=(name, content), seconds=_FILE_SECONDS)
         answer = await self._patiently(request)
-        found = read_object(answer.body).get("id") if answer.status == 200 else None
+        found = read_object(answer.body).get("id") if _is_good(answer) else None
         if not isinstance(found, str) or not found:
             self._has_none(answer)
         return found
@@ -58,7 +58,7 @@ class BatchClient:
         body = creation(file_id, intent)
         for tried in range(1, self.patience.tries + 1):
             answer = await self.service.call(Request("POST", "/batches", body=body))
-            if isinstance(answer, Answer) and answer.status == 200:
+            if isinstance(answer, Answer) and _is_good(answer):
                 made = read_batch(read_object(answer.body))
                 if made is not None:
                     return made
@@ -94,7 +94,7 @@ class BatchClient:
         answer = await self._patiently(Request("GET", f"/batches/{quote(batch_id, safe='')}"))
         if answer.status == 404:
             return None
-        found = read_batch(read_object(answer.body)) if answer.status == 200 else None
+        found = read_batch(read_object(answer.body)) if _is_good(answer) else None
         if found is None:
             raise UnreachableError(
                 f"{self.place} does not say how batch {batch_id} stands: "
@@ -118,7 +118,7 @@ class BatchClient:
             into.seek(0)
             into.truncate()
             answer = await self.service.call(Request("GET", path, into=into, seconds=_FILE_SECONDS))
-            if isinstance(answer, Answer) and answer.status == 200:
+            if isinstance(answer, Answer) and _is_good(answer):
                 return
             trouble = self._trouble(answer)
             if trouble.denied:
@@ -131,7 +131,7 @@ class BatchClient:
         after = ""
         while True:
             page = await self._patiently(Request("GET", f"/batches?limit=100{after}"))
-            fields = read_object(page.body) if page.status == 200 else {}
+            fields = read_object(page.body) if _is_good(page) else {}
             listed = fields.get("data")
             if not isinstance(listed, list):
                 raise RunError(
@@ -155,7 +155,7 @@ class BatchClient:
         """Send what may be sent twice until there is an answer that will not change."""
         for tried in range(1, self.patience.tries + 1):
             answer = await self.service.call(request)
-            if isinstance(answer, Answer) and answer.status == 200:
+            if isinstance(answer, Answer) and _is_good(answer):
                 return answer
             trouble = self._trouble(answer)
             if trouble.denied:
@@ -173,7 +173,7 @@ class BatchClient:
     def _trouble(self, answer: Answer | Trouble) -> Trouble:
         if isinstance(answer, Trouble):
             return answer
-        if answer.status == 200:
+        if _is_good(answer):
             return Trouble("bad-body", "the answer is not what was asked for", maybe_billed=True)
         return refused(answer, self.service.endpoint)
 
@@ -191,3 +191,8 @@ class BatchClient:
                 "service has it, --service-tier flex costs as little"
             )
         raise ConfigError(f"{self.place} does not take the batch ({why}); nothing was paid for it")
+
+
+def _is_good(answer: Answer) -> bool:
+    """Some services say 201 or 202 where others say 200."""
+    return 200 <= answer.status < 300

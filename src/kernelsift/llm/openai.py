@@ -160,7 +160,7 @@ class Service:
                 timeout=aiohttp.ClientTimeout(total=request.seconds),
             ) as response:
                 read = b""
-                if request.into is None or response.status != 200:
+                if request.into is None or not 200 <= response.status < 300:
                     read = await response.read()
                 else:
                     async for chunk in response.content.iter_chunked(1 << 18):
