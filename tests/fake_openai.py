@@ -270,6 +270,7 @@ class FakeOpenAI:
         app = web.Application(client_max_size=1 << 26)
         app.router.add_post("/v1/chat/completions", self._completions)
         app.router.add_get("/v1/models", self._list_models)
+        self.add_routes(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048)
@@ -279,6 +280,9 @@ class FakeOpenAI:
         self._ready.set()
         await self._over.wait()
         await runner.cleanup()
+
+    def add_routes(self, app: web.Application) -> None:
+        """More of the API; see fake_batches.py."""
 
     async def _list_models(self, request: web.Request) -> web.Response:
         self.model_lists += 1
@@ -298,7 +302,7 @@ class FakeOpenAI:
 
     def _note(self, request: web.Request, body: dict[str, Any], *, authorized: bool) -> Behaviour:
         with self._lock:
-            behaviour = self._pick(body, len(self.requests))
+            behaviour = self.pick(body, len(self.requests))
             team = request.headers.get("X-Prime-Team-ID")
             self.requests.append(Received(body, authorized, team))
             self.connections.add(request.transport.get_extra_info("peername"))
@@ -306,7 +310,7 @@ class FakeOpenAI:
             self.peak = max(self.peak, self.in_flight)
         return ok(behaviour) if isinstance(behaviour, str) else behaviour
 
-    def _pick(self, body: dict[str, Any], index: int) -> Answer:
+    def pick(self, body: dict[str, Any], index: int) -> Answer:
         script = self._script
         if isinstance(script, str | Behaviour):
             return script

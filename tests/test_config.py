@@ -35,6 +35,10 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "base_url": "http://localhost:8000/v1", "api_key_env": "K", "concurrency": 3,
         "timeout_seconds": 9.5, "tries": 2, "max_usd": 1.5, "max_requests": 7,
     },
+    "batch": {
+        "judge": True, "wait": False, "poll_seconds": 5.0, "price_factor": 0.4,
+        "max_requests": 9, "max_megabytes": 1.5,
+    },
     "judge": {
         "judge": "static", "model": "m", "instrument": "judge-original-1", "show": "completion",
         "temperature": 0.5, "max_tokens": 99, "reasoning_effort": "low", "structured": False,

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from kernelsift.config_batch import Batch
 from kernelsift.config_reliability import Reliability
 from kernelsift.errors import ConfigError
 from kernelsift.model import Frozen
@@ -303,6 +304,7 @@ class Settings(Frozen):
     decontaminate: Decontaminate = Decontaminate()
     verify: Verify = Verify()
     llm: Llm = Llm()
+    batch: Batch = Batch()
     judge: Judge = Judge()
     prompts: Prompts = Prompts()
     dedup: Dedup = Dedup()

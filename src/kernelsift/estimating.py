@@ -43,6 +43,8 @@ class Estimate:
     pilot: int
     """Stored replies that the token counts were learnt from; 0: rules of thumb."""
     price: Price | None
+    batch_factor: float | None = None
+    """What a batch costs as a share of it; None where there are no batches."""
 
     @property
     def usd(self) -> float | None:
@@ -53,6 +55,12 @@ class Estimate:
     def most_usd(self) -> float | None:
         """Cost when every answer is as long as it may be."""
         return self._cost(self.input_tokens, self.most_output_tokens)
+
+    @property
+    def batch_usd(self) -> float | None:
+        """Expected cost by batches, the requests that they cannot answer aside."""
+        usd = self.usd
+        return None if usd is None or self.batch_factor is None else usd * self.batch_factor
 
     def _cost(self, input_tokens: int, output_tokens: int) -> float | None:
         if self.requests == 0:
@@ -75,6 +83,7 @@ class Estimate:
             "pilot": self.pilot,
             "usd": self.usd,
             "most_usd": self.most_usd,
+            "batch_usd": self.batch_usd,
             "price_source": self.price.source if self.price else None,
         }
 
@@ -90,6 +99,8 @@ class Estimate:
         if self.usd is not None and self.most_usd is not None:
             source = f" (price from {self.price.source})" if self.price else ""
             money = f"${self.usd:.2f}, at most ${self.most_usd:.2f}{source}"
+            if self.requests and self.batch_usd is not None:
+                money += f"; with --batch ${self.batch_usd:.2f}, where the service has it"
         return [
             f"{self.stage} with {self.model}: {self.rows:,} rows, {self.cached:,} known already",
             f"  requests       {self.requests:,}",
@@ -141,6 +152,7 @@ def estimate(session: Session, stage: str) -> Estimate:
         most_output_tokens=most,
         pilot=pilot,
         price=price,
+        batch_factor=session.settings.batch.price_factor if stage == "judge" else None,
     )
 
 

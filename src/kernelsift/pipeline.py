@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from kernelsift.batching import How, check_none_under_way, judge_by_batch
+from kernelsift.batching import end_batches as end_judge_batches
 from kernelsift.endpoint import make_endpoint
 from kernelsift.engine import Job
-from kernelsift.errors import DataError
+from kernelsift.errors import ConfigError, DataError
 from kernelsift.expression import parse_order
 from kernelsift.instrument import Instrument
 from kernelsift.judging import judge as judge_rows
@@ -112,6 +114,11 @@ def preflight(session: Session, *, writes_prompts: bool = False) -> None:
         ConfigError: a key is missing, an instrument is not there, the score is no expression.
     """
     settings = session.settings
+    if settings.batch.judge and not settings.batch.wait:
+        raise ConfigError(
+            "the stages after judging need its scores, so the whole job waits for batches; leave "
+            "out batch.wait = false, or use `kernelsift judge --batch --no-wait`"
+        )
     parse_order(settings.dedup.score or "reward")
     writing = generator(session) if writes_prompts else None
     judges = [(one.session.settings.llm, one.instrument) for one in members(session)]
@@ -132,10 +139,21 @@ def judge(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
 
     `retry` lists failure classes to ask again for; an empty list means all of them.
 
+    With `batch.judge` the first requests go into batches of the service's batch API.
+
     Raises:
-        ConfigError: the judge is of the family of models that has written rows.
+        ConfigError: the judge is of the family of models that has written rows, or its requests
+            are in a batch.
     """
+    if session.settings.batch.judge:
+        return judge_by_batch(session, retry=retry)
+    check_none_under_way(session)
     return judge_rows(session, retry=retry)
+
+
+def end_batches(session: Session, how: How) -> Tally:
+    """End the judge's batches: `cancel` them at the service, or `forget` them here."""
+    return end_judge_batches(session, how)
 
 
 def generator(session: Session) -> prompts_stage.Generator:

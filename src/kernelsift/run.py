@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from kernelsift.batch_records import at_risk
 from kernelsift.errors import RunError
 from kernelsift.files import write_error
 from kernelsift.model import Decision, Entry, Fact, Failure, SampleId, State
@@ -199,12 +200,16 @@ class Run:
         return int(count)
 
     def spent(self) -> tuple[float, float, int]:
-        """USD paid, USD at risk (calls that may be billed without an answer), requests; ever."""
+        """USD paid, USD at risk (calls that may be billed without an answer), requests; ever.
+
+        Batches that are under way are at risk with the most they can cost.
+        """
         ((usd, answers),) = self.store.rows("SELECT total(usd), count(*) FROM replies")
         ((wasted, risk, lost),) = self.store.rows(
             "SELECT total(usd * known), total(usd * (1 - known)), count(*) FROM lost"
         )
-        return usd + wasted, risk, answers + lost
+        batched, requests = at_risk(self.store)
+        return usd + wasted, risk + batched, answers + lost + requests
 
     def point(self, stage: str, keys: Mapping[SampleId, str]) -> bool:
         """Say which fact answers for each sample now; older answers stay in the ledger.

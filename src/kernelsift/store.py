@@ -36,6 +36,15 @@ CREATE TABLE IF NOT EXISTS dropped_params (
   base_url TEXT NOT NULL, model TEXT NOT NULL, params TEXT NOT NULL,
   PRIMARY KEY (base_url, model)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+  intent TEXT PRIMARY KEY, stage TEXT NOT NULL, base_url TEXT NOT NULL, model TEXT NOT NULL,
+  state TEXT NOT NULL, requests INTEGER NOT NULL, worst_usd REAL, sha256 TEXT NOT NULL,
+  file_id TEXT NOT NULL, batch_id TEXT NOT NULL, why TEXT NOT NULL, at TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batch_requests (
+  number INTEGER PRIMARY KEY, intent TEXT NOT NULL, digest TEXT NOT NULL, worst_usd REAL,
+  params TEXT NOT NULL, state TEXT NOT NULL, why TEXT NOT NULL, UNIQUE (intent, digest)
+);
 CREATE TABLE IF NOT EXISTS facts (
   number INTEGER PRIMARY KEY, key TEXT NOT NULL, stage TEXT NOT NULL, sample TEXT NOT NULL,
   kind TEXT NOT NULL, failure TEXT, body TEXT NOT NULL, usd REAL NOT NULL, seconds REAL NOT NULL,

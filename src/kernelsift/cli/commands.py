@@ -9,6 +9,7 @@ import click
 from kernelsift.cli import console
 from kernelsift.cli.options import (
     all_of,
+    batch_options,
     common,
     dedup_options,
     judge_options,
@@ -24,6 +25,7 @@ from kernelsift.cli.options import (
 from kernelsift.cli.work import perform, session_for
 
 if TYPE_CHECKING:
+    from kernelsift.batching import How
     from kernelsift.model import Tally
     from kernelsift.session import Session
 
@@ -79,14 +81,27 @@ def filter_command(**values: Any) -> None:
 
 
 @click.command()
-@all_of(judge_options(), retry_option(), llm_options(), common())
-def judge(retry: tuple[str, ...], **values: Any) -> None:
+@all_of(
+    judge_options(),
+    batch_options(),
+    setting("--no-wait", "batch.wait", "Hand batches over, or fetch what has ended, and return.",
+            is_flag=True, flag_value=False),
+    click.option("--batches", "end", type=click.Choice(["cancel", "forget"]),
+                 help="End batches under way: cancel them, or give them up where they are gone."),
+    retry_option(),
+    llm_options(),
+    common(),
+)  # fmt: skip
+def judge(retry: tuple[str, ...], end: "How | None", **values: Any) -> None:
     """Rate difficulty and style, 0-10, of every kept row that has no rating yet."""
     from kernelsift import pipeline
 
     classes = retry_classes(retry)
 
     def stages(session: "Session") -> "Iterator[Tally]":
+        if end is not None:
+            yield pipeline.end_batches(session, end)
+            return
         yield pipeline.judge(session, retry=classes)
         yield from exported(session)
 
@@ -153,6 +168,7 @@ def publish(*, upload: bool, **values: Any) -> None:
 @all_of(
     MIN_REWARD,
     judge_options(),
+    batch_options(),
     setting("--generator", "prompts.generator",
             "Who writes prompts; with --judge static: template.",
             type=click.Choice(["llm", "template"])),
@@ -198,10 +214,12 @@ def run_command(
 @common()
 def status(**values: Any) -> None:
     """Where every row stands, and what was spent."""
+    from kernelsift.batch_records import may_be_paid
     from kernelsift.run import Run
 
     with Run.open(values["run_path"], read_only=True) as run:
         found = run.status()
+        batches = may_be_paid(run.store)
     if values["as_json"]:
         states, stages = dict(found.states), {k: dict(v) for k, v in found.stages.items()}
         console.as_json({
@@ -210,11 +228,15 @@ def status(**values: Any) -> None:
             "usd": found.usd,
             "usd_at_risk": found.usd_at_risk,
             "requests": found.requests,
+            "batches": [batch.as_json() for batch in batches],
         })
         return
     console.funnel(found.states, found.stages, found.usd)
+    for batch in batches:
+        console.line(f"{batch.words}; `kernelsift {batch.stage} --batch` fetches it.")
     if found.usd_at_risk:
-        console.line(f"Up to ${found.usd_at_risk:.4f} more for calls that got no answer.")
+        what = "for batches under way and " if batches else ""
+        console.line(f"Up to ${found.usd_at_risk:.4f} more {what}for calls that got no answer.")
 
 
 @click.command()

@@ -103,6 +103,13 @@ def judge_options() -> Decorator:
     )  # fmt: skip
 
 
+def batch_options() -> Decorator:
+    """Whether the judge's requests go into batches of the service's batch API."""
+    return setting("--batch", "batch.judge",
+                   "Hand first requests over in batches: half the price, within 24 hours.",
+                   is_flag=True, flag_value=True)  # fmt: skip
+
+
 def prompts_options() -> Decorator:
     """Who writes task prompts. The model is --model."""
     return all_of(

@@ -1,7 +1,7 @@
 """A chat with everything around it: journal, caps, limits, retries."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
@@ -28,8 +28,17 @@ from kernelsift.llm.chat import (
 )
 from kernelsift.llm.limiter import Limiter, LimiterState
 from kernelsift.llm.limits import Limits, rare_collections
-from kernelsift.llm.openai import Answer, Endpoint, Service, Trouble, open_service, read_answer
-from kernelsift.llm.prices import Price, cost, from_list, from_models
+from kernelsift.llm.openai import (
+    Answer,
+    Endpoint,
+    Service,
+    Trouble,
+    find_price,
+    no_price,
+    open_service,
+    read_answer,
+)
+from kernelsift.llm.prices import Price, cost
 from kernelsift.llm.reply import Parsed
 from kernelsift.llm.wire import Dialect
 
@@ -52,6 +61,30 @@ class _Call:
     busy: int = 0
     lessons: int = 0
     usd: float = 0.0
+
+
+def read_reply(
+    digest: str, params: Mapping[str, Any], answer: Answer, read: Parsed, price: Price | None
+) -> Reply:
+    """Return an answer as it is stored; `params` as they were really sent."""
+    usd, source = cost(read.usage, price)
+    usage = read.usage
+    return Reply(
+        digest=digest,
+        text=read.text,
+        finish_reason=read.finish_reason,
+        refusal=read.refusal,
+        returned_model=read.model,
+        input_tokens=usage.input_tokens if usage else 0,
+        output_tokens=usage.output_tokens if usage else 0,
+        cached_tokens=usage.cached_tokens if usage else 0,
+        reasoning_tokens=usage.reasoning_tokens if usage else 0,
+        usd=usd,
+        price_source=source,
+        params=params,
+        raw=answer.body.decode("utf-8", "replace"),
+        seconds=answer.seconds,
+    )
 
 
 @asynccontextmanager
@@ -218,7 +251,7 @@ class Client:
                 if isinstance(read, Parsed):
                     self._answered = True
                     self._dialect.accept(sent)
-                    reply = self._reply(call, sent, answer, read)
+                    reply = read_reply(call.digest, sent_params(sent), answer, read, self._price)
                     hold.settle(reply.usd)
                     self._budget.count_tokens(reply.input_tokens, reply.output_tokens)
                     return reply
@@ -251,26 +284,6 @@ class Client:
             self._limiter.busy(burst, None if asked is None else min(asked, longest))
         elif answer.status < 500:
             self._limiter.ok()
-
-    def _reply(self, call: _Call, sent: dict[str, Any], answer: Answer, read: Parsed) -> Reply:
-        usd, source = cost(read.usage, self._price)
-        usage = read.usage
-        return Reply(
-            digest=call.digest,
-            text=read.text,
-            finish_reason=read.finish_reason,
-            refusal=read.refusal,
-            returned_model=read.model,
-            input_tokens=usage.input_tokens if usage else 0,
-            output_tokens=usage.output_tokens if usage else 0,
-            cached_tokens=usage.cached_tokens if usage else 0,
-            reasoning_tokens=usage.reasoning_tokens if usage else 0,
-            usd=usd,
-            price_source=source,
-            params=sent_params(sent),
-            raw=answer.body.decode("utf-8", "replace"),
-            seconds=answer.seconds,
-        )
 
     def _write_off(self, call: _Call, trouble: Trouble, hold: Hold, worst: float | None) -> None:
         """Account for an attempt that gave no usable answer."""
@@ -369,17 +382,6 @@ class Client:
         )
 
     async def _find_price(self) -> None:
-        endpoint = self._endpoint
-        price = from_models(await self._service.models(), endpoint.model)
-        if price is None and isinstance(endpoint.price, Price):
-            price = endpoint.price
-        if price is None:
-            anywhere = endpoint.price == "list"
-            price = from_list(endpoint.base_url, endpoint.model, any_host=anywhere)
-        self._price = price
-        if price is None and self._limits.max_usd is not None:
-            self._stop = self._stop or ConfigError(
-                f"--max-usd is set, but no price is known for {endpoint.model} at "
-                f"{endpoint.base_url}; give it with --price INPUT,OUTPUT (USD per million tokens), "
-                "or use --max-requests instead"
-            )
+        self._price = await find_price(self._service)
+        if self._price is None and self._limits.max_usd is not None:
+            self._stop = self._stop or no_price(self._endpoint)

@@ -4,14 +4,14 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import orjson
 
 from kernelsift.errors import ConfigError
 from kernelsift.llm.backoff import Clock, retry_after_seconds
-from kernelsift.llm.prices import Price
+from kernelsift.llm.prices import Price, from_list, from_models
 from kernelsift.llm.redact import Secret
 from kernelsift.llm.reply import Parsed, Usage, parse_body
 from kernelsift.llm.wire import ServiceError, read_error
@@ -84,6 +84,31 @@ class Trouble:
     """What an answer that is of no use has used, if it says so."""
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent beside chats: to the lists of files and batches."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    """Below the base URL, quoted, with its query."""
+    body: bytes | None = None
+    file: tuple[str, bytes] | None = None
+    """Name and content of a file of requests, sent as a form."""
+    into: IO[bytes] | None = None
+    seconds: float = 60.0
+
+    def form(self) -> "aiohttp.Payload":
+        """The form that uploads the file."""
+        import aiohttp
+
+        assert self.file is not None
+        name, content = self.file
+        form = aiohttp.FormData(default_to_multipart=True)
+        form.add_field("purpose", "batch")
+        form.add_field("file", content, filename=name, content_type="application/jsonl")
+        return form()
+
+
 class Service:
     """One endpoint with its open connections."""
 
@@ -109,6 +134,42 @@ class Service:
                 read = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return self._broken(error)
+        return self._answer(response, read, began)
+
+    async def call(self, request: Request) -> Answer | Trouble:
+        """Send a request to another path than a chat's, and read its answer.
+
+        With `into`, the body of a success is written there as it comes, the key not scrubbed from
+        it.
+        """
+        import aiohttp
+        from yarl import URL
+
+        began = self._clock.now()
+        data = request.form() if request.file is not None else request.body
+        kind = {"Content-Type": data.content_type} if isinstance(data, aiohttp.Payload) else {}
+        url = URL(self.endpoint.base_url + request.path, encoded=True)
+        try:
+            async with self._session.request(
+                request.method,
+                url,
+                data=data,
+                headers=kind,
+                proxy=self._proxy,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=request.seconds),
+            ) as response:
+                read = b""
+                if request.into is None or not 200 <= response.status < 300:
+                    read = await response.read()
+                else:
+                    async for chunk in response.content.iter_chunked(1 << 18):
+                        request.into.write(chunk)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return self._broken(error)
+        return self._answer(response, read, began)
+
+    def _answer(self, response: "aiohttp.ClientResponse", read: bytes, began: float) -> Answer:
         headers = response.headers
         return Answer(
             status=response.status,
@@ -198,6 +259,32 @@ def read_answer(answer: Answer, endpoint: Endpoint) -> Parsed | Trouble:
         found = _refused(answer, parsed.status, endpoint)
         return replace(found, error=None, unknown_model=False, usage=parsed.usage)
     return Trouble("bad-body", parsed.why, maybe_billed=True, usage=parsed.usage)
+
+
+def refused(answer: Answer, endpoint: Endpoint) -> Trouble:
+    """Return what an answer means that is no success."""
+    return _refused(answer, answer.status, endpoint)
+
+
+async def find_price(service: Service) -> Price | None:
+    """Return a model's price: by the service, the user or the price list; None when not known."""
+    endpoint = service.endpoint
+    price = from_models(await service.models(), endpoint.model)
+    if price is None and isinstance(endpoint.price, Price):
+        price = endpoint.price
+    if price is None:
+        anywhere = endpoint.price == "list"
+        price = from_list(endpoint.base_url, endpoint.model, any_host=anywhere)
+    return price
+
+
+def no_price(endpoint: Endpoint) -> ConfigError:
+    """What is said where a cap on money is set and the price is not known."""
+    return ConfigError(
+        f"--max-usd is set, but no price is known for {endpoint.model} at "
+        f"{endpoint.base_url}; give it with --price INPUT,OUTPUT (USD per million tokens), "
+        "or use --max-requests instead"
+    )
 
 
 def _refused(answer: Answer, status: int, endpoint: Endpoint) -> Trouble:

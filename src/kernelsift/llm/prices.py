@@ -36,6 +36,16 @@ class Price:
             if not (isfinite(value) and value >= 0):
                 raise ValueError(f"{value} is not a price in USD per million tokens")
 
+    def times(self, factor: float) -> "Price":
+        """Return the price with a discount: 0.5 is half of it."""
+        return Price(
+            self.input * factor,
+            self.output * factor,
+            None if self.cached is None else self.cached * factor,
+            None if self.cache_write is None else self.cache_write * factor,
+            self.source,
+        )
+
     def usd(self, usage: Usage) -> float:
         """Return what an answer cost."""
         cached = min(usage.cached_tokens, usage.input_tokens)
