@@ -198,10 +198,12 @@ def run_command(
 @common()
 def status(**values: Any) -> None:
     """Where every row stands, and what was spent."""
+    from kernelsift import rejected
     from kernelsift.run import Run
 
     with Run.open(values["run_path"], read_only=True) as run:
-        found = run.status()
+        found, compared = run.status(), rejected.counts(run)
+        sentence = rejected.summary(run)
     if values["as_json"]:
         states, stages = dict(found.states), {k: dict(v) for k, v in found.stages.items()}
         console.as_json({
@@ -210,9 +212,12 @@ def status(**values: Any) -> None:
             "usd": found.usd,
             "usd_at_risk": found.usd_at_risk,
             "requests": found.requests,
+            "judge_rejected": dict(compared),
         })
         return
     console.funnel(found.states, found.stages, found.usd)
+    if sentence:
+        console.line(f"Judged {sentence}." if compared else f"{sentence}.")
     if found.usd_at_risk:
         console.line(f"Up to ${found.usd_at_risk:.4f} more for calls that got no answer.")
 
