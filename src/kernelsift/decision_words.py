@@ -71,8 +71,7 @@ def _answers(body: Judgement) -> str:
     parts = []
     for score in ("difficulty", "style"):
         told = [o for o in body.opinions if getattr(o, score) is not None]
-        reasons = {o.extra for o in told} - {None}
-        why = f", {_EXTRA[min(reasons)]}" if reasons else ""
+        why = next((f", {_EXTRA[o.extra]}" for o in told if o.extra), "")
         parts.append(f"{len(told)}{why}")
     if not any(part not in {"0", "1"} for part in parts):
         return ""

@@ -133,7 +133,7 @@ def ask_again(member: "Member", question: Question, jobs: Jobs) -> Tally:
     The tally's USD are those of the further answers alone.
 
     Raises:
-        KeyboardInterrupt, CapReachedError: as the stage judge.
+        KeyboardInterrupt, BudgetError: as the stage judge.
     """
     work, run = question.work, member.session.run
     settled, chosen = _told_apart(question)
