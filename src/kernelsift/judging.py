@@ -153,6 +153,9 @@ def judge(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
     beside = _prepared(session, chosen, retry)
     rejected.save(session.run, design, beside.work.keys)
     tally = _all(todo)
+    if session.settings.judge.also_rejected and not chosen:
+        note = "the filter has dropped no row, so there is none to judge for comparison"
+        tally = replace(tally, notes=(*tally.notes, note))
     if asked and chosen:
         beside.work = Work(session, "judge", VERSION, beside.work.keys, retry)
         tally = _with_rejected(tally, _all(beside))

@@ -92,7 +92,8 @@ def population(run: Run) -> list[Entry]:
 
 def design(rows: Sequence[Entry], wanted: Wanted, seed: int) -> Design:
     """Lay out a sample of `wanted` of these rows; all of them where there are fewer."""
-    sizes = Counter(bisect_left(highs := _highs(rows), entry.reward) for entry in rows)
+    highs = _highs(rows)
+    sizes = Counter(bisect_left(highs, entry.reward) for entry in rows)
     most = len(rows) if wanted == "all" else min(wanted, len(rows))
     places = _places([sizes[at] for at in range(len(highs))], most)
     strata = tuple(
