@@ -42,6 +42,8 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "judge": {
         "judge": "static", "model": "m", "instrument": "judge-original-1", "show": "completion",
         "temperature": 0.5, "max_tokens": 99, "reasoning_effort": "low", "structured": False,
+        "near_style": 6.0, "near_difficulty": 4.0, "near_width": 2.0, "near_samples": 5,
+        "near_share": 0.1, "also_rejected": 300, "rejected_seed": 1,
         "rubric": "original", "samples": 3, "same_family": True, "service_tier": "flex",
         "panel": (),
     },

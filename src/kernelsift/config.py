@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from kernelsift.config_batch import Batch
+from kernelsift.config_judge import Answers
 from kernelsift.config_reliability import Reliability
 from kernelsift.errors import ConfigError
 from kernelsift.model import Frozen
@@ -149,7 +150,7 @@ class Panelist(Frozen):
         return url if url is None else Llm.model_validate({"base_url": url}).base_url
 
 
-class Judge(Frozen):
+class Judge(Answers):
     """Who rates difficulty and style, and what the judge is shown."""
 
     judge: Literal["llm", "static"] = "llm"
@@ -165,8 +166,6 @@ class Judge(Frozen):
     rubric: Literal["original", "checklist"] = "original"
     """`original`: both scores in one answer; `checklist`: style as ten answers with evidence,
     difficulty apart, from the PyTorch module alone."""
-    samples: PositiveInt = Field(default=1, le=50)
-    """Independent answers per row (of the checklist: and per module), of which the mean counts."""
     same_family: bool = False
     """Whether a model may judge what a model of its own family has written."""
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None

@@ -55,8 +55,33 @@ def judged(fact: Fact) -> str:
     assert isinstance(body, Judgement)
     return (
         f"judge {body.judge} ({body.prompt_version}) rated difficulty {body.difficulty:.3g}, style "
-        f"{body.style:.3g}: {_checked(body) or ' '.join(body.raw.split())[:_LONGEST]}"
+        f"{body.style:.3g}{_answers(body)}: "
+        f"{_checked(body) or ' '.join(body.raw.split())[:_LONGEST]}"
     )
+
+
+def compared(fact: Fact | None, probability: float) -> list[str]:
+    """What is to be said of a dropped row that was chosen for comparison."""
+    chosen = f"chosen with probability {probability:.3g} for comparison only; it stays dropped"
+    return [chosen, judged(fact) if fact else "the judge has not come to it yet"]
+
+
+def _answers(body: Judgement) -> str:
+    """How many answers are behind a judgement, where that is more than one."""
+    parts = []
+    for score in ("difficulty", "style"):
+        told = [o for o in body.opinions if getattr(o, score) is not None]
+        why = next((f", {_EXTRA[o.extra]}" for o in told if o.extra), "")
+        parts.append(f"{len(told)}{why}")
+    if not any(part not in {"0", "1"} for part in parts):
+        return ""
+    difficulty, style = parts
+    if difficulty == style:
+        return f" (mean of {style} answers)" if "," not in style else f" (answers: {style})"
+    return f" (answers for difficulty: {difficulty}; for style: {style})"
+
+
+_EXTRA = {"near": "as it is near a threshold", "drawn": "as chance has drawn it"}
 
 
 def _checked(body: Judgement) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
 from kernelsift import judging, pipeline
@@ -45,6 +45,10 @@ class Estimate:
     price: Price | None
     batch_factor: float | None = None
     """What a batch costs as a share of it; None where there are no batches."""
+    rejected: int = 0
+    """Rows among them that the filter has dropped (`judge --also-rejected`)."""
+    not_foreseen: int = 0
+    """Requests at most on top: which rows lie near a threshold shows by their first answers."""
 
     @property
     def usd(self) -> float | None:
@@ -85,6 +89,8 @@ class Estimate:
             "most_usd": self.most_usd,
             "batch_usd": self.batch_usd,
             "price_source": self.price.source if self.price else None,
+            "rejected": self.rejected,
+            "not_foreseen": self.not_foreseen,
         }
 
     def lines(self) -> list[str]:
@@ -101,6 +107,14 @@ class Estimate:
             money = f"${self.usd:.2f}, at most ${self.most_usd:.2f}{source}"
             if self.requests and self.batch_usd is not None:
                 money += f"; with --batch ${self.batch_usd:.2f}, where the service has it"
+        more = []
+        if self.rejected:
+            more.append(f"  {self.rejected:,} of the rows were dropped by the filter")
+        if self.not_foreseen:
+            more.append(
+                f"  up to {self.not_foreseen:,} requests come on top for rows that turn out to be "
+                "near a threshold; first answers will show which"
+            )
         return [
             f"{self.stage} with {self.model}: {self.rows:,} rows, {self.cached:,} known already",
             f"  requests       {self.requests:,}",
@@ -108,6 +122,7 @@ class Estimate:
             f"  output tokens  {self.output_tokens:,} (at most {self.most_output_tokens:,})",
             f"  cost           {money}",
             f"  {learnt}",
+            *more,
             "  retries of unusable answers come on top",
         ]
 
@@ -118,22 +133,21 @@ def estimate(session: Session, stage: str) -> Estimate:
     Raises:
         DataError, RunError: nothing is loaded, or there is nothing to work on.
     """
-    model, work, asks = _parts(session, stage)
+    plan = _plan(session, stage)
+    model, keys = plan.model, [key for work in plan.works for key in work.keys.values()]
     if model in {"static", "template"}:
-        return Estimate(stage, model, len(work.keys), len(work.keys), 0, 0, 0, 0, 0, None)
+        return Estimate(stage, model, len(keys), len(keys), 0, 0, 0, 0, 0, None, plan.rejected)
     endpoint = make_endpoint(session.settings.llm, model, session.secrets, need_key=False)
     price = asyncio.run(_price(session, endpoint, stage))
-    new_bytes, requests, most = 0, 0, 0
+    new: dict[str, tuple[int, int]] = {}
     pilot_bytes, pilot_input, pilot_output, pilot = 0, 0, 0, 0
     journal = RunJournal(session.run, stage, endpoint.base_url, model)
-    for is_open, ask in asks:
+    for is_open, ask in plan.asks:
         size = sum(len(m.content.encode("utf-8", "surrogatepass")) for m in ask.messages)
-        body = wire_body(ask, model)
-        reply = journal.find(ask_digest(endpoint.base_url, body, ask.sample))
+        asked = ask_digest(endpoint.base_url, wire_body(ask, model), ask.sample)
+        reply = journal.find(asked)
         if is_open and reply is None:
-            new_bytes += size
-            requests += 1
-            most += ask.max_tokens
+            new[asked] = size, ask.max_tokens
         elif pilot < _PILOT and reply and reply.input_tokens:
             pilot += 1
             pilot_bytes += size
@@ -144,21 +158,36 @@ def estimate(session: Session, stage: str) -> Estimate:
     return Estimate(
         stage=stage,
         model=model,
-        rows=len(work.keys),
-        cached=sum(key not in work.todo for key in work.keys.values()),
-        requests=requests,
-        input_tokens=round(new_bytes / per_token),
-        output_tokens=round(requests * per_answer),
-        most_output_tokens=most,
+        rows=len(keys),
+        cached=sum(key not in work.todo for work in plan.works for key in work.keys.values()),
+        requests=len(new),
+        input_tokens=round(sum(size for size, _ in new.values()) / per_token),
+        output_tokens=round(len(new) * per_answer),
+        most_output_tokens=sum(most for _, most in new.values()),
         pilot=pilot,
         price=price,
         batch_factor=session.settings.batch.price_factor if stage == "judge" else None,
+        rejected=plan.rejected,
+        not_foreseen=plan.not_foreseen,
     )
 
 
-def _parts(session: Session, stage: str) -> tuple[str, Work, Iterator[tuple[bool, Ask]]]:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a stage would do."""
+
+    model: str
+    works: tuple[Work, ...]
+    asks: Iterator[tuple[bool, Ask]]
+    """First requests, and whether each is still open; some may come twice."""
+    rejected: int = 0
+    not_foreseen: int = 0
+
+
+def _plan(session: Session, stage: str) -> _Plan:
     if stage == "judge":
         todo = judging.prepare(session)
+        beside = judging.prepare_rejected(session)
         if len(todo.members) > 1:
             models = ", ".join(member.instrument.cfg.model for member in todo.members)
             raise ConfigError(
@@ -166,10 +195,14 @@ def _parts(session: Session, stage: str) -> tuple[str, Work, Iterator[tuple[bool
                 "the panel out of the settings file and ask for each with --model"
             )
         instrument = todo.members[0].instrument
+        listed = [one for one in (todo, beside) if one is not None]
+        works = tuple(one.work for one in listed)
+        more = len(beside.work.keys) if beside else 0
         if instrument.prompt is None:
-            return "static", todo.work, iter(())
-        asks = judging.asks(todo, _with_pilot(todo.work))
-        return instrument.cfg.model, todo.work, asks
+            return _Plan("static", works, iter(()), more)
+        asks = chain.from_iterable(judging.asks(one, _with_pilot(one.work)) for one in listed)
+        unknown = sum(judging.not_foreseen(one) for one in listed)
+        return _Plan(instrument.cfg.model, works, asks, more, unknown)
     from kernelsift.stages.modules import read_modules
 
     writing = pipeline.generator(session)
@@ -178,14 +211,14 @@ def _parts(session: Session, stage: str) -> tuple[str, Work, Iterator[tuple[bool
     )
     work = pipeline.prompts_work(session, modules)
     if writing.prompt is None:
-        return "template", work, iter(())
+        return _Plan("template", (work,), iter(()))
     wanted = _with_pilot(work)
-    asks = (
+    written = (
         (work.keys[m.id] in work.todo, prompts_stage.ask_for(m, writing))
         for m in modules
         if m.id in wanted
     )
-    return writing.cfg.model, work, asks
+    return _Plan(writing.cfg.model, (work,), written)
 
 
 def _with_pilot(work: Work) -> set[SampleId]:

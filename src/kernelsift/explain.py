@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kernelsift import decision_words as words
+from kernelsift import rejected
 from kernelsift.errors import DataError
 from kernelsift.model import Decision, Entry, Fact, Failure
 from kernelsift.run import STAGES, Run
@@ -27,6 +28,10 @@ class Explanation:
     verified: Fact | None = None
     split: Assigned | None = None
     """Where publish has put it last."""
+    chosen: float | None = None
+    """The probability with which it was chosen for comparison, though the filter dropped it."""
+    compared: Fact | None = None
+    """Of the judge, for such a row."""
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -42,7 +47,14 @@ class Explanation:
             "judge": self.fact.body.model_dump(mode="json") if self.fact else None,
             "verify": self.verified.body.model_dump(mode="json") if self.verified else None,
             "split": asdict(self.split) if self.split else None,
+            "judge_rejected": self._comparison(),
         }
+
+    def _comparison(self) -> dict[str, Any] | None:
+        if self.chosen is None:
+            return None
+        said = self.compared.body.model_dump(mode="json") if self.compared else None
+        return {"probability": self.chosen, "judge": said}
 
     def lines(self) -> list[str]:
         """For people."""
@@ -55,6 +67,8 @@ class Explanation:
         measured = {"verify": self.verified, "judge": self.fact}
         for stage in STAGES:
             out += [f"  {line}" for line in _stage_lines(stage, made.get(stage), measured)]
+        if self.chosen is not None:
+            out += [f"  {line}" for line in words.compared(self.compared, self.chosen)]
         if self.split:
             out.append("  " + words.assigned(self.split))
         return [*out, f"  so it is {self.state}"]
@@ -67,6 +81,7 @@ def explain(run: Run, row: str) -> Explanation:
         DataError: no row, or more than one, is meant by it.
     """
     entry = find(run, row)
+    chosen = rejected.sampled(run).get(entry.id)
     return Explanation(
         entry=entry,
         state=run.states()[entry.id],
@@ -74,6 +89,8 @@ def explain(run: Run, row: str) -> Explanation:
         fact=run.fact("judge", entry.id),
         verified=run.fact("verify", entry.id),
         split=read_side(run.path, entry.id),
+        chosen=chosen,
+        compared=rejected.judged(run)[entry.id] if chosen is not None else None,
     )
 
 

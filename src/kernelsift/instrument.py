@@ -1,12 +1,13 @@
 """What a judge is asked: the settings, prompts and schemas that decide an answer, and its key."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from kernelsift.checklist import CHECKS
 from kernelsift.config import Judge
+from kernelsift.config_judge import Answers
 from kernelsift.kernels import static_judge
 from kernelsift.llm.chat import Ask, Message
 from kernelsift.llm.prompts import PromptText, fill
@@ -45,8 +46,10 @@ CHECKLIST_SCHEMA = _schema("checklist", dict.fromkeys(CHECKS, _CHECK))
 DIFFICULTY_SCHEMA = _schema("difficulty", {"reason": _TEXT, "difficulty": _SCORE})
 _APART = 1000
 """Between the sample indexes of independent answers: room for retries of each."""
-_SINCE = {"rubric", "samples", "same_family", "service_tier", "panel"}
+_SINCE = {"rubric", "same_family", "service_tier", "panel", *Answers.model_fields}
 """Settings that are in no key: they change no answer, or say what was always done by default."""
+_DIGESTS = 2.0**128
+"""How many digests there are."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,62 @@ class Instrument:
             chosen |= own
         if cfg.samples > 1:
             chosen["samples"] = cfg.samples
+        if cfg.asks_again:
+            chosen["near"] = {
+                "style": cfg.near_style,
+                "difficulty": cfg.near_difficulty,
+                "width": cfg.near_width,
+                "samples": cfg.near_samples,
+                "share": cfg.near_share,
+            }
         return {**chosen, "base_url": self.base_url, "prompt": self.version}
+
+    @cached_property
+    def first(self) -> "Instrument":
+        """The same judge asked as often as for every row: what it says first, near or not."""
+        if not self.cfg.asks_again:
+            return self
+        cfg = self.cfg.model_copy(update={"near_style": None, "near_difficulty": None})
+        return replace(self, cfg=cfg)
 
     def key(self, entry: Entry, module: str = "") -> str:
         """Digest of all that could change the answer for a sample. Equal code shares it.
 
         `module` is the digest of the normalised PyTorch module, for the checklist.
         """
+        return digest(self._settings_digest, self._read_of(entry, module))
+
+    def difficulty_key(self, module: str) -> str:
+        """Digest of all that could change the difficulty of a normalised module."""
+        assert self.difficulty is not None
+        if self.cfg.near_style is not None:  # says nothing of modules
+            cfg = self.cfg.model_copy(update={"near_style": None})
+            return replace(self, cfg=cfg).difficulty_key(module)
+        asked = {**self.settings, "instrument": "", "prompt": self.difficulty.label}
+        return digest("judge-difficulty", VERSION, asked, module)
+
+    def drawn(self, entry: Entry, module: str = "") -> bool:
+        """Whether a row is one of the share that gets more answers by chance, by its digest.
+
+        The same rows for every judge, and with a larger share the same rows and more.
+        """
+        return _share_of(self._read_of(entry, module)) < self.cfg.near_share
+
+    def drawn_module(self, module: str) -> bool:
+        """As `drawn`, for a normalised module."""
+        return _share_of(["module", module]) < self.cfg.near_share
+
+    def near(self, *, difficulty: float | None = None, style: float | None = None) -> bool:
+        """Whether one of these scores lies near its threshold."""
+        cfg = self.cfg
+        pairs = ((difficulty, cfg.near_difficulty), (style, cfg.near_style))
+        return any(
+            score is not None and threshold is not None and abs(score - threshold) <= cfg.near_width
+            for score, threshold in pairs
+        )
+
+    def _read_of(self, entry: Entry, module: str) -> list[str]:
+        """Digests of what an answer is read off."""
         parts = [entry.code_digest]
         if self.prompt is None:
             parts.append(entry.reference_digest)
@@ -97,13 +149,7 @@ class Instrument:
             parts.append(entry.id)
         elif self.difficulty is not None:
             parts.append(module)
-        return digest(self._settings_digest, parts)
-
-    def difficulty_key(self, module: str) -> str:
-        """Digest of all that could change the difficulty of a normalised module."""
-        assert self.difficulty is not None
-        asked = {**self.settings, "instrument": "", "prompt": self.difficulty.label}
-        return digest("judge-difficulty", VERSION, asked, module)
+        return parts
 
     @cached_property
     def _settings_digest(self) -> str:
@@ -154,4 +200,20 @@ def _ask(instrument: Instrument, prompt: PromptText, user: str, schema: Mapping[
 
 def asks_of(ask: Ask, instrument: Instrument) -> list[Ask]:
     """The independent requests, as many as `judge.samples`, that one question is."""
-    return [replace(ask, sample=_APART * number) for number in range(instrument.cfg.samples)]
+    return _numbered(ask, range(instrument.cfg.samples))
+
+
+def asks_again_of(ask: Ask, instrument: Instrument) -> list[Ask]:
+    """The further requests that one question is near a threshold: the answers up to
+    `judge.near_samples` that `asks_of` has not asked for.
+    """
+    return _numbered(ask, range(instrument.cfg.samples, instrument.cfg.near_samples))
+
+
+def _numbered(ask: Ask, numbers: Iterable[int]) -> list[Ask]:
+    return [replace(ask, sample=_APART * number) for number in numbers]
+
+
+def _share_of(parts: Sequence[str]) -> float:
+    """A number from 0 to 1 that is as good as drawn, and the same every time."""
+    return int(digest("judge-drawn", parts), 16) / _DIGESTS

@@ -1,9 +1,10 @@
 """What a run's database knows of judgements, as ratings: who has judged which answer how often.
 
-A judge is the model with its prompt and parameters. All successful facts of the stage judge count,
-also those of models and prompts that were replaced since. Where one judge has judged an answer
-under several keys (other settings that a judgement does not name, such as what it was shown), the
-newest fact is that judge and the one before is a rater of its own, "(earlier settings)".
+A judge is the model with its prompt and parameters. All successful facts of the stage judge about
+programs of kept rows count, also those of models and prompts that were replaced since. Where one
+judge has judged an answer under several keys (other settings that a judgement does not name, such
+as what it was shown), the newest fact is that judge and the one before is a rater of its own,
+"(earlier settings)".
 """
 
 from collections import Counter
@@ -98,16 +99,19 @@ def _items(entries: Iterable[Entry]) -> dict[SampleId, SampleId]:
 
 def _read_all(run: Run, found: Judgements) -> None:
     """Everything that was ever said about the rows of the run."""
-    counted = run.store.rows(
-        "SELECT failure, count(*) FROM facts WHERE stage = 'judge' GROUP BY failure"
-    )
-    found.attempts = sum(count for _, count in counted)
-    found.attempts_failed = Counter({name: count for name, count in counted if name})
     names = _Names()
     told = _Told()
+    codes = {entry.id: entry.code_digest or entry.id for entry in run.entries()}
+    asked = {codes[sample] for sample in found.entries}  # not those judged for comparison only
+    for failure, sample in run.store.rows(
+        "SELECT failure, sample FROM facts WHERE stage = 'judge'"
+    ):
+        if codes.get(sample) in asked:
+            found.attempts += 1
+            found.attempts_failed.update([failure] if failure else [])
     for fact in _newest_first(run):
         item = found.item_of.get(fact.sample)
-        if item is None or not isinstance(fact.body, Judgement):
+        if item is None or codes[fact.sample] not in asked or not isinstance(fact.body, Judgement):
             continue
         for body in _by_judge(fact.body):
             told.add(item, fact.sample, names.identity(body), body)
@@ -165,13 +169,17 @@ def _by_judge(body: Judgement) -> Iterator[Judgement]:
 
 
 def _scores(item: SampleId, judge: str, body: Judgement) -> Iterator[Said]:
-    """The single scores behind a judgement; those two of it where there is no more."""
+    """The single scores behind a judgement; those two of it where there is no more.
+
+    Answers asked for near a threshold are left out: chosen by the score itself, these rows are more
+    alike than all are, and would make the judge look worse. Those drawn by chance stay.
+    """
     if not body.opinions:
         yield Said(item, judge, 0, "difficulty", body.difficulty)
         yield Said(item, judge, 0, "style", body.style)
     for opinion in body.opinions:
         for name, value in (("difficulty", opinion.difficulty), ("style", opinion.style)):
-            if value is not None:
+            if value is not None and opinion.extra != "near":
                 yield Said(item, judge, opinion.sample, name, value)
 
 

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kernelsift import rejected, resampling
 from kernelsift.engine import Job
-from kernelsift.errors import ConfigError
-from kernelsift.families import family_of
 from kernelsift.instrument import (
     VERSION,
     Instrument,
@@ -18,6 +17,7 @@ from kernelsift.instrument import (
 )
 from kernelsift.llm.chat import Ask, Chat
 from kernelsift.llm.prompts import load as load_prompt
+from kernelsift.may_judge import check_families, generators
 from kernelsift.measuring import Work
 from kernelsift.model import (
     Body,
@@ -31,11 +31,14 @@ from kernelsift.model import (
     digest,
 )
 from kernelsift.run import Run
-from kernelsift.samples import wanted_rows
 from kernelsift.session import Session
 from kernelsift.similarity.normal import exact_digest
 from kernelsift.stages import judge as judge_stage
 
+__all__ = [
+    "DIFFICULTY", "Judging", "Member", "Modules", "asks", "check_families", "generators", "judge",
+    "judge_jobs", "members", "modules_of", "not_foreseen", "prepare", "prepare_rejected",
+]  # fmt: skip
 DIFFICULTY = "judge-difficulty-1"
 """The prompt file of the checklist's question for difficulty."""
 
@@ -99,8 +102,33 @@ def members(session: Session) -> tuple[Member, ...]:
 
 def prepare(session: Session, retry: Sequence[str] | None = None) -> Judging:
     """Find out what is still to judge: every kept row that has no answer of these judges yet."""
+    return _prepared(session, session.run.kept_before("judge"), retry)
+
+
+def prepare_rejected(session: Session, retry: Sequence[str] | None = None) -> Judging | None:
+    """As `prepare`, for the rejected rows that `judge.also_rejected` says; None where it does not.
+
+    The choice is written down by `judge` alone.
+    """
+    design = _design(session) if session.settings.judge.also_rejected is not None else None
+    if design is None:
+        return None
+    return _prepared(session, rejected.pick(rejected.population(session.run), design), retry)
+
+
+def _design(session: Session) -> rejected.Design | None:
+    """How rejected rows are chosen: as the settings say, else as they were; None if never."""
+    run, cfg = session.run, session.settings.judge
+    before = rejected.stored(run)
+    if cfg.also_rejected is not None:
+        return rejected.design(rejected.population(run), cfg.also_rejected, cfg.rejected_seed)
+    if before is None:
+        return None
+    return rejected.design(rejected.population(run), before.wanted, before.seed)
+
+
+def _prepared(session: Session, entries: Sequence[Entry], retry: Sequence[str] | None) -> Judging:
     judges = members(session)
-    entries = session.run.kept_before("judge")
     apart = judges[0].instrument.difficulty is not None
     modules = modules_of(session.run, entries) if apart else Modules({}, {})
     listed = [_keys(judge.instrument, entries, modules) for judge in judges]
@@ -113,17 +141,50 @@ def prepare(session: Session, retry: Sequence[str] | None = None) -> Judging:
 def judge(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
     """Rate every kept row that has no rating yet; see `pipeline.judge`."""
     judges = members(session)
-    notes = check_families(session, judges)
+    design = _design(session)
+    chosen = rejected.pick(rejected.population(session.run), design) if design else []
+    asked = session.settings.judge.also_rejected is not None
+    notes = check_families(session, judges, chosen if asked else ())
     todo = prepare(session, retry)
     todo.work.notes += notes
     todo.work.begin(_settings(judges))
-    first = judges[0]
+    if design is None:
+        return _all(todo)
+    beside = _prepared(session, chosen, retry)
+    rejected.save(session.run, design, beside.work.keys)
+    tally = _all(todo)
+    if session.settings.judge.also_rejected and not chosen:
+        note = "the filter has dropped no row, so there is none to judge for comparison"
+        tally = replace(tally, notes=(*tally.notes, note))
+    if asked and chosen:
+        beside.work = Work(session, "judge", VERSION, beside.work.keys, retry)
+        tally = _with_rejected(tally, _all(beside))
+    summary = rejected.summary(session.run)
+    return replace(tally, notes=(*tally.notes, *([summary] if summary else [])))
+
+
+def _all(todo: Judging) -> Tally:
+    """Ask about everything that is open."""
+    first = todo.members[0]
     if first.instrument.prompt is None:
+        if first.instrument.cfg.asks_again:
+            todo.work.notes.append("the static judge says the same every time: it is asked once")
         jobs = judge_jobs(first, todo.work, set(todo.work.todo.values()))
         return todo.work.here(jobs, judge_stage.rate)
-    if len(judges) == 1:
+    if len(todo.members) == 1:
         return _by_one(first, todo, todo.work)
     return _by_several(todo)
+
+
+def _with_rejected(kept: Tally, beside: Tally) -> Tally:
+    """The tally of the kept rows, with what the rejected ones took."""
+    return replace(
+        kept,
+        counts={**kept.counts, "also rejected": beside.counts["rows"]},
+        seconds=kept.seconds + beside.seconds,
+        usd=kept.usd + beside.usd,
+        notes=(*kept.notes, *(f"rejected: {note}" for note in beside.notes)),
+    )
 
 
 def judge_jobs(member: Member, work: Work, wanted: Collection[SampleId]) -> Iterator[Job[Sample]]:
@@ -137,8 +198,12 @@ def judge_jobs(member: Member, work: Work, wanted: Collection[SampleId]) -> Iter
 
 def asks(todo: Judging, wanted: Collection[SampleId]) -> Iterator[tuple[bool, Ask]]:
     """The first requests for some rows by the one judge, and whether each is still open."""
-    (member,) = todo.members
-    instrument, work = member.instrument, todo.work
+    (judge_,) = todo.members
+    member, work = judge_, todo.work
+    if judge_.instrument.cfg.asks_again:
+        keys = todo.keys(judge_.instrument.first)
+        member, work = resampling.first_pass(judge_, keys, todo.work)
+    instrument = member.instrument
     for job in judge_jobs(member, work, wanted):
         if job.item.code and (instrument.difficulty is None or job.item.reference):
             for ask in asks_of(ask_for(job.item, instrument), instrument):
@@ -148,6 +213,22 @@ def asks(todo: Judging, wanted: Collection[SampleId]) -> Iterator[tuple[bool, As
         for job in judge_jobs(member, apart, set(apart.todo.values())):
             for ask in asks_of(ask_difficulty(job.item, instrument), instrument):
                 yield True, ask
+    if judge_.instrument.cfg.asks_again:
+        yield from resampling.asks(todo, judge_, _modules_apart(todo), judge_jobs)
+
+
+def not_foreseen(todo: Judging) -> int:
+    """Requests at most that come on top of `asks`: who is near a threshold shows by its answer."""
+    (member,) = todo.members
+    if not member.instrument.cfg.asks_again:
+        return 0
+    return resampling.forecast(todo, member, _modules_apart(todo)).unknown
+
+
+def _modules_apart(todo: Judging) -> Work | None:
+    (member,) = todo.members
+    apart = member.instrument.difficulty is not None
+    return _difficulty_work(member, todo, todo.work) if apart else None
 
 
 def modules_of(run: Run, entries: Sequence[Entry]) -> Modules:
@@ -166,59 +247,6 @@ def modules_of(run: Run, entries: Sequence[Entry]) -> Modules:
         if entry.reference_digest < other.reference_digest:
             shown[form] = entry
     return Modules({e.id: normal.get(e.reference_digest, "") for e in entries}, shown)
-
-
-def check_families(session: Session, judges: Sequence[Member]) -> list[str]:
-    """Refuse a judge of the family that has written rows; return a note on what is not known.
-
-    Raises:
-        ConfigError: a judge is of the generator's family, and `judge.same_family` is not set.
-    """
-    if judges[0].instrument.prompt is None or session.settings.judge.same_family:
-        return []
-    written = generators(session.run, session.run.kept_before("judge"))
-    for member in judges:
-        model = member.instrument.cfg.model
-        family = family_of(model)
-        own = [name for name in written if family and family_of(name) == family]
-        if own:
-            rows = sum(written[name] for name in own)
-            raise ConfigError(
-                f"{model} would judge {rows:,} rows that {own[0]} has written: both are of the "
-                f"family {family}, and a judge prefers its own; take another --model, or allow it "
-                "with --same-family"
-            )
-    strange = sum(rows for name, rows in written.items() if family_of(name) is None)
-    if not strange:
-        return []
-    return [f"which family of models has written {strange:,} rows is not known"]
-
-
-def generators(run: Run, entries: Sequence[Entry]) -> Counter[str]:
-    """Rows per model that has written them, by the columns `model` and `info.model`; "" unknown."""
-    import pyarrow.types as kinds
-
-    columns = []
-    for field in run.samples.schema():
-        if field.name == "model" and _is_text(field.type):
-            columns.append("model")
-        if field.name == "info" and kinds.is_struct(field.type):
-            inner = {field.type.field(n).name: field.type.field(n).type
-                     for n in range(field.type.num_fields)}  # fmt: skip
-            columns += ["info.model"] if "model" in inner and _is_text(inner["model"]) else []
-    if not columns:
-        return Counter({"": len(entries)}) if entries else Counter()
-    found: Counter[str] = Counter()
-    for table in run.samples.batches(wanted_rows(entries), columns):
-        for row in table.to_pylist():
-            found[row.get("model") or (row.get("info") or {}).get("model") or ""] += 1
-    return found
-
-
-def _is_text(kind: object) -> bool:
-    import pyarrow.types as kinds
-
-    return bool(kinds.is_string(kind) or kinds.is_large_string(kind))
 
 
 def _keys(
@@ -241,6 +269,28 @@ def _settings(judges: Sequence[Member]) -> Mapping[str, object]:
 
 
 def _by_one(member: Member, todo: Judging, work: Work) -> Tally:
+    """Ask one judge about all that is open, and again about what is near a threshold."""
+    instrument = member.instrument
+    if not instrument.cfg.asks_again:
+        return _equally_often(member, todo, work)
+    first, before = resampling.first_pass(member, todo.keys(instrument.first), work)
+    told = _equally_often(first, todo, before)
+    usd, notes = told.usd, list(told.notes)
+    known: Mapping[str, Difficulty | Failure] = {}
+    if instrument.cfg.near_difficulty is not None and instrument.difficulty is not None:
+        apart = _difficulty_work(member, todo, work)
+        asked = resampling.ask_again(
+            member, resampling.modules_again(member, todo, apart), judge_jobs
+        )
+        usd += asked.usd
+        notes += [f"difficulty: {note}" for note in asked.notes]
+        known = _difficulties_of(todo, apart)
+    tally = resampling.ask_again(member, resampling.rows(member, todo, work, known), judge_jobs)
+    counts = {**tally.counts, **({"modules": n} if (n := told.counts.get("modules")) else {})}
+    return replace(tally, counts=counts, usd=usd + tally.usd, notes=(*notes, *tally.notes))
+
+
+def _equally_often(member: Member, todo: Judging, work: Work) -> Tally:
     """Ask one judge about all that is open, modules first."""
     instrument = member.instrument
     difficulties: dict[str, Difficulty | Failure] = {}
@@ -282,10 +332,15 @@ def _difficulties(
 
     jobs = judge_jobs(member, apart, set(apart.todo.values()))
     tally = apart.there(jobs, measure, member.instrument.cfg.model)
+    return tally, _difficulties_of(todo, apart)
+
+
+def _difficulties_of(todo: Judging, apart: Work) -> dict[str, Difficulty | Failure]:
+    """What is known of each normalised module of a work."""
     forms = {key: todo.modules.of[sample] for sample, key in apart.keys.items()}
-    return tally, {
+    return {
         forms[fact.key]: fact.body
-        for fact in member.session.run.facts("judge", list(forms))
+        for fact in apart.session.run.facts("judge", list(forms))
         if isinstance(fact.body, Difficulty | Failure)
     }
 

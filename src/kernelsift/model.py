@@ -137,6 +137,9 @@ class Opinion(Frozen):
     """What style is counted from, where it is a checklist."""
     raw: str
     returned_model: str
+    extra: Literal["near", "drawn"] | None = None
+    """Why it was asked for: the row lies near a threshold, or was drawn by chance. None for the
+    answers that every row gets."""
 
 
 class Judgement(Frozen):

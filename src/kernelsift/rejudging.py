@@ -34,7 +34,7 @@ def rejudge(member: Member, task: Task) -> tuple[Tally, dict[str, Judgement | Fa
     Raises:
         KernelsiftError: as the stage judge.
     """
-    instrument = member.instrument
+    instrument = member.instrument.first  # no threshold is near to programs that are no rows
     keys = {SampleId(name): _key(member, s, task.occasion) for name, s in task.samples.items()}
     work = Work(member.session, task.stage, JUDGE_VERSION, keys)
 
@@ -65,7 +65,7 @@ def rejudge(member: Member, task: Task) -> tuple[Tally, dict[str, Judgement | Fa
 
 def _key(member: Member, sample: Sample, occasion: int) -> str:
     """Digest of all that could change an answer: the judge's own key, and the whole text shown."""
-    own = member.instrument.key(sample.entry, sample.entry.reference_digest)
+    own = member.instrument.first.key(sample.entry, sample.entry.reference_digest)
     return digest("rejudge", own, text_digest(sample.completion or ""), occasion)
 
 

@@ -214,11 +214,13 @@ def run_command(
 @common()
 def status(**values: Any) -> None:
     """Where every row stands, and what was spent."""
+    from kernelsift import rejected
     from kernelsift.batch_records import may_be_paid
     from kernelsift.run import Run
 
     with Run.open(values["run_path"], read_only=True) as run:
-        found = run.status()
+        found, compared = run.status(), rejected.counts(run)
+        sentence = rejected.summary(run)
         batches = may_be_paid(run.store)
     if values["as_json"]:
         states, stages = dict(found.states), {k: dict(v) for k, v in found.stages.items()}
@@ -229,9 +231,12 @@ def status(**values: Any) -> None:
             "usd_at_risk": found.usd_at_risk,
             "requests": found.requests,
             "batches": [batch.as_json() for batch in batches],
+            "judge_rejected": dict(compared),
         })
         return
     console.funnel(found.states, found.stages, found.usd)
+    if sentence:
+        console.line(f"Judged {sentence}." if compared else f"{sentence}.")
     for batch in batches:
         console.line(f"{batch.words}; `kernelsift {batch.stage} --batch` fetches it.")
     if found.usd_at_risk:

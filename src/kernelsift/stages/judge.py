@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from statistics import fmean, stdev
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from kernelsift.checklist import checklist_score, parse_checks, parse_difficulty, unsupported
-from kernelsift.instrument import Instrument, ask_difficulty, ask_for, asks_of
+from kernelsift.instrument import Instrument, ask_difficulty, ask_for, asks_again_of, asks_of
 from kernelsift.kernels import static_judge
 from kernelsift.llm.chat import Ask, Chat, Reply
 from kernelsift.llm.second_chance import Reading, ask_twice
@@ -13,6 +13,8 @@ from kernelsift.model import Body, Difficulty, Failure, Judgement, Opinion, Samp
 from kernelsift.verdict import Verdict, parse_verdict
 
 BodyT = TypeVar("BodyT")
+Extra = Literal["near", "drawn"]
+"""Why a row gets more answers than others: see `Opinion.extra`."""
 
 _COMPLAINT = (
     "That is no usable verdict: {why}. Give the verdict again: one whole number from 0 to 10 for "
@@ -81,19 +83,110 @@ async def measure_difficulty(
     return body, usd
 
 
+async def measure_again(
+    sample: Sample,
+    chat: Chat,
+    instrument: Instrument,
+    first: Judgement,
+    extra: Extra,
+    attempt: int = 0,
+) -> tuple[Judgement | Failure, float]:
+    """Ask for the further answers of a row that has been judged; the mean is over all of them.
+
+    `extra` says why they are asked for. Returns the judgement of all answers, or the failure of a
+    further one, and what the further ones cost.
+    """
+    asks = asks_again_of(ask_for(sample, instrument), instrument)
+    found: list[Opinion] | Failure
+    if instrument.difficulty is None:
+        reading = Reading(lambda reply: read(reply, instrument), _COMPLAINT, _LENGTH_FACTOR)
+        judged, usd = await _sampled(chat, asks, reading, attempt, since=0)
+        found = judged if isinstance(judged, Failure) else [_opinion(one) for one in judged]
+    else:
+        style = _checklist(sample, instrument)
+        checked, usd = await _sampled(chat, asks, style, attempt, since=0)
+        found = checked if isinstance(checked, Failure) else [opinion for opinion, _ in checked]
+    if isinstance(found, Failure):
+        return found, usd
+    own = first.opinions or (_opinion(first),)
+    styles = [o for o in own if o.style is not None]
+    further = _further(found, len(styles), extra)
+    apart = [o for o in own if o.style is None]
+    return _pooled(first, (*styles, *further, *apart)), usd
+
+
+async def difficulty_again(
+    sample: Sample,
+    chat: Chat,
+    instrument: Instrument,
+    first: Difficulty,
+    extra: Extra,
+    attempt: int = 0,
+) -> tuple[Difficulty | Failure, float]:
+    """As `measure_again`, for a module."""
+    asks = asks_again_of(ask_difficulty(sample, instrument), instrument)
+    reading = Reading(
+        lambda reply: _read_difficulty(reply, instrument), _COMPLAINT_DIFFICULTY, _LENGTH_FACTOR
+    )
+    found, usd = await _sampled(chat, asks, reading, attempt, since=0)
+    if isinstance(found, Failure):
+        return found, usd
+    opinions = (*first.opinions, *_further(found, len(first.opinions), extra))
+    scores = [o.difficulty for o in opinions if o.difficulty is not None]
+    update = {"difficulty": fmean(scores), "spread": spread(scores), "opinions": opinions}
+    return first.model_copy(update=update), usd
+
+
+def with_difficulty(first: Judgement, difficulty: Difficulty | Failure) -> Judgement | Failure:
+    """A row's judgement by the checklist, with what its module got after all its answers."""
+    if isinstance(difficulty, Failure):
+        return _without_difficulty(difficulty)
+    styles = (o for o in first.opinions if o.style is not None)
+    return _pooled(first, (*styles, *difficulty.opinions))
+
+
+def _further(found: Sequence[Opinion], number: int, extra: Extra) -> list[Opinion]:
+    """Further opinions, numbered after those that were there."""
+    numbered = enumerate(found, start=number)
+    return [o.model_copy(update={"sample": at, "extra": extra}) for at, o in numbered]
+
+
+def _pooled(first: Judgement, opinions: tuple[Opinion, ...]) -> Judgement:
+    """A judgement with other opinions behind it."""
+    difficulties = [o.difficulty for o in opinions if o.difficulty is not None]
+    styles = [o.style for o in opinions if o.style is not None]
+    return first.model_copy(
+        update={
+            "difficulty": fmean(difficulties),
+            "style": fmean(styles),
+            "difficulty_spread": spread(difficulties),
+            "style_spread": spread(styles),
+            "raw": "\n\n".join(o.raw for o in opinions),
+            "opinions": opinions,
+        }
+    )
+
+
 async def _sampled(
-    chat: Chat, asks: Sequence[Ask], reading: Reading[BodyT], attempt: int
+    chat: Chat,
+    asks: Sequence[Ask],
+    reading: Reading[BodyT],
+    attempt: int,
+    *,
+    since: int | None = None,
 ) -> tuple[list[BodyT] | Failure, float]:
     """Read every ask's answer. The first that stays unusable is the failure of them all.
 
     With several, a retry begins with the answers that are there already, which cost nothing: only
-    what was unusable is asked for anew.
+    what was unusable is asked for anew. `since` says with which try to begin.
     """
+    if since is None:
+        since = attempt if len(asks) == 1 else 0
     bodies: list[BodyT] = []
     usd = 0.0
     found: BodyT | Failure
     for ask in asks:
-        for tried in range(attempt if len(asks) == 1 else 0, attempt + 1):
+        for tried in range(since, attempt + 1):
             answered = await ask_twice(chat, ask, reading, tried)
             found = answered[0]
             usd += answered[1]
