@@ -45,7 +45,7 @@ def test_the_order_of_rows_changes_no_byte():
 
 
 def test_the_schema_version_is_in_the_file():
-    assert json.loads(an_analysis([]).model_dump_json())["schema_version"] == 1
+    assert json.loads(an_analysis([]).model_dump_json())["schema_version"] == 2
 
 
 def test_the_text_counts_the_rows_without_a_verdict_by_class():
