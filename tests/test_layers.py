@@ -18,7 +18,7 @@ LAYERS = (
     {"contamination", "ingest", "llm", "kernels", "probes", "report", "reliability", "similarity",
      "store",
      "hub", "data", "trainers"},
-    {"endpoint", "instrument", "label_files", "samples"},
+    {"endpoint", "instrument", "label_files", "samples", "covariates"},
     {"records"},
     {"run"},
     {"engine", "journal", "judgements", "explain", "decision_words", "diffing", "diff_words",
