@@ -194,6 +194,7 @@ def _about_what_is_behind(analysis: Analysis) -> Iterator[Caution]:
         for found in analysis.partials.correlations
         if found.change in {"vanishes", "nearly vanishes"}
         and (len(found.given) == 1 or found.given == whole)
+        and _is_told_from_zero(analysis.correlation(found.a, found.b, found.method))
     ]
     by_pair: dict[tuple[str, str], list[Partial]] = {}
     for found in lost:
@@ -201,7 +202,7 @@ def _about_what_is_behind(analysis: Analysis) -> Iterator[Caution]:
     for (a, b), several in by_pair.items():
         length = any(set(found.given) <= LENGTHS for found in several)
         told = "; ".join(
-            f"given {listed(found.given)}, {found.method.capitalize()} r falls from "
+            f"with {listed(found.given)} held constant, {found.method.capitalize()} r falls from "
             f"{signed(found.plain or 0.0)} to {signed(found.r or 0.0)}"
             + (f" (95 % CI {found.widest})" if found.widest else "")
             for found in several
@@ -210,9 +211,14 @@ def _about_what_is_behind(analysis: Analysis) -> Iterator[Caution]:
             slug="confounded",
             title=f"{a.capitalize()} and {b} are confounded by "
             + ("length" if length else "what the rows have in common"),
-            text=f"{told}. The link can be due to that alone; it says nothing of {a} and {b} "
-            "themselves.",
+            text=f"{told[0].upper()}{told[1:]}. The link can be due to that alone; it says "
+            f"nothing of {a} and {b} themselves.",
         )
+
+
+def _is_told_from_zero(found: Correlation) -> bool:
+    interval = found.widest
+    return interval is not None and not interval.low <= 0 <= interval.high
 
 
 def _about_p(analysis: Analysis) -> Iterator[Caution]:

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from kernelsift.report.bootstrap import FloatArray
 
 Given = Literal["code length", "reasoning length", "operation class"]
-Change = Literal["vanishes", "nearly vanishes", "turns", "shrinks", "stays", "appears"]
+Change = Literal[
+    "vanishes", "nearly vanishes", "turns", "shrinks", "stays", "appears", "unclear"
+]  # fmt: skip
 PartialMethod = Literal["pearson", "spearman"]
 
 GIVEN: tuple[Given, ...] = ("code length", "reasoning length", "operation class")
@@ -87,7 +89,8 @@ class Partial(Frozen):
     """`p` adjusted likewise, Benjamini & Hochberg 1995 (false discovery rate)."""
     strength: Strength | None = None
     change: Change | None = None
-    """What becomes of `plain`: `change_of`."""
+    """What becomes of `plain`: see `change_of`; `unclear` where the quoted interval of `r` holds
+    `plain`, so that no change is shown."""
     why: str | None = None
     """Why there is no `r`."""
     cluster_why: str | None = None
@@ -288,7 +291,11 @@ def _measured(
     if drawn is not None:
         found = z_interval(r, drawn, bare.modules)
     update["cluster_ci" if isinstance(found, Interval) else "cluster_why"] = found
-    return bare.model_copy(update=update)
+    full = bare.model_copy(update=update)
+    interval = full.widest
+    if full.change == "stays" or interval is None or not interval.low <= plain <= interval.high:
+        return full
+    return full.model_copy(update={"change": "unclear"})
 
 
 def _p_value(r: float, freedom: int) -> float:
@@ -309,6 +316,7 @@ _CHANGES: dict[Change, str] = {
     "shrinks": "without that it is {plain}: more than half of it goes with {given}",
     "stays": "without that it is {plain}",
     "appears": "without that it is {plain}: {given} hid the link",
+    "unclear": "without that it is {plain}, which the interval holds, too: no change is shown",
 }
 
 
