@@ -91,3 +91,16 @@ def test_the_catalog_page_has_every_id_with_its_severity_and_sentence():
     assert rows.keys() == catalog().keys()
     for number, entry in catalog().items():
         assert all(text in rows[number] for text in (entry.name, entry.severity, entry.description))
+
+
+def test_the_analysis_page_lists_every_field_of_analysis_json() -> None:
+    from kernelsift.report.schema import Analysis
+
+    schema = Analysis.model_json_schema()
+    models = {"Analysis": schema} | schema["$defs"]
+    parts = re.split(r"^### (\w+)\n", text_of("docs/analysis.md"), flags=re.MULTILINE)
+    pages = dict(zip(parts[1::2], parts[2::2], strict=True))
+    listed = {
+        name: re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) for name, page in pages.items()
+    }
+    assert listed == {name: list(model["properties"]) for name, model in models.items()}

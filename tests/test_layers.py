@@ -18,7 +18,7 @@ LAYERS = (
     {"contamination", "ingest", "llm", "kernels", "probes", "report", "reliability", "similarity",
      "store",
      "hub", "data", "trainers"},
-    {"endpoint", "instrument", "label_files", "samples"},
+    {"endpoint", "instrument", "label_files", "samples", "covariates"},
     {"records", "batch_records"},
     {"run"},
     {"engine", "journal", "batch_results", "judgements", "rejected", "explain",

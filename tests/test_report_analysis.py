@@ -45,7 +45,7 @@ def test_the_order_of_rows_changes_no_byte():
 
 
 def test_the_schema_version_is_in_the_file():
-    assert json.loads(an_analysis([]).model_dump_json())["schema_version"] == 1
+    assert json.loads(an_analysis([]).model_dump_json())["schema_version"] == 2
 
 
 def test_the_text_counts_the_rows_without_a_verdict_by_class():
@@ -82,7 +82,7 @@ def test_an_unknown_filter_is_not_talked_about():
 def test_every_sentence_quotes_an_interval_and_a_strength():
     text = render_markdown(an_analysis(some_rows(300)))
     lines = re.findall(r"^- \w+ and \w+: .*", text, re.MULTILINE)
-    assert len(lines) == 6
+    assert len(lines) == 9
     for line in lines:
         assert re.search(r"(negligible|weak|moderate|strong) \(.* 95 % CI [+−]0\.\d+ to", line)
 

@@ -76,7 +76,7 @@ def test_the_spearman_interval_has_the_error_of_bonett_and_wright():
 
 def test_a_perfect_correlation_has_an_interval_of_no_width():
     rows = [Scored(str(i), "m", reward=i / 10, difficulty=i, style=10 - i) for i in range(11)]
-    found = stats.correlations(rows)[4]
+    found = stats.correlations(rows)[6]
     assert (found.r, found.ci.low, found.ci.high) == pytest.approx((-1, -1, -1))
 
 
@@ -162,7 +162,7 @@ def test_a_constant_column_gives_a_reason_that_names_it():
     rows = [replace(row, reward=0.1) for row in some_rows(50)]
     found = stats.correlations(rows)
     assert found[0].why == "all 50 rows have the same reward (0.1)"
-    assert found[4].r is not None
+    assert found[6].r is not None
 
 
 def test_values_equal_up_to_rounding_count_as_constant():
@@ -214,11 +214,11 @@ def test_another_seed_gives_another_cluster_interval():
     assert a.cluster_ci != b.cluster_ci
 
 
-def test_seven_thousand_rows_are_bootstrapped_in_a_few_seconds():
+def test_seven_thousand_rows_are_bootstrapped_in_a_few_seconds_of_a_core():
     rows = some_rows(7000)
-    start = time.perf_counter()
+    start = time.process_time()
     stats.correlations(rows)
-    assert time.perf_counter() - start < 8  # 0.8 s on an idle core; the rest is for a busy one
+    assert time.process_time() - start < 16  # 2 s where nothing else runs
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -46,6 +46,18 @@ def parse_verdict(text: str) -> Verdict | Failure:
     return Verdict(*scores)
 
 
+def unread_scores(failure: Failure) -> tuple[str, ...]:
+    """Which of `difficulty` and `style` a failed judgement has no readable value for.
+
+    A failure that names neither (a refusal, no answer, a contradiction) counts for both.
+    """
+    for half in _HALVES:
+        named = (f"the last verdict has no {half}", f"{half} is ", f"{half}: ")
+        if failure.why.startswith((*named, f"two values for {half}")):
+            return (half,)
+    return _HALVES
+
+
 def _from_last(text: str) -> list[dict[str, str]] | Failure:
     """Tags or JSON objects, whichever the text ends with: the others may be quoted."""
     tags = list(_TAG.finditer(text))

@@ -8,18 +8,21 @@ for tau-b, t being the sizes of the ties (Kendall & Gibbons 1990, ch. 3).
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from kernelsift.reliability.outcome import Undefined
-from kernelsift.reliability.ratings import FloatArray
+from kernelsift.reliability.ratings import FloatArray, IntArray
 from kernelsift.report.bootstrap import midranks
 from kernelsift.report.stats import is_flat
 
 Method = Literal["spearman", "kendall"]
 MOST_LEVELS = 64
 """tau-b is resampled by its table of levels; finer columns get a value and no interval."""
+MOST_LEVELS_OF_ONE = 256
+"""Most levels that one of two columns may have for `kendall_by_level`."""
 
 
 def correlation(x: FloatArray, y: FloatArray, method: Method) -> float | Undefined:
@@ -88,6 +91,55 @@ def kendall_weighted(values: FloatArray) -> Callable[[FloatArray, FloatArray], F
         return _tau_b(tables.reshape(-1, rows, columns))
 
     return weighted
+
+
+@dataclass(frozen=True)
+class ByLevel:
+    """tau-b of a column of few levels with any other, for rows that count several times.
+
+    Rows are sorted by the other column. For each level the weight of its rows further down there
+    is a running sum, so one evaluation takes levels x rows steps, and none of rows x rows.
+    """
+
+    levels: int
+    _order: IntArray
+    """Rows by the fine column, ascending."""
+    _coarse: IntArray
+    """The level of each of them."""
+    _starts: IntArray
+    """Where each run of equal fine values begins."""
+    _first: IntArray
+    """Where the run that a row belongs to begins."""
+
+    def __call__(self, weights: FloatArray) -> FloatArray:
+        """(b, n) weights -> b values; NaN where a column has one value only."""
+        sorted_ = np.ascontiguousarray(weights.T[self._order])
+        surplus, squares = np.zeros(len(weights)), np.zeros(len(weights))
+        for level in range(self.levels):
+            own = np.flatnonzero(self._coarse == level)
+            upto = np.zeros((len(own) + 1, len(weights)))
+            np.cumsum(sorted_[own], axis=0, out=upto[1:])
+            squares += upto[-1] ** 2
+            for sign, others in ((1, self._coarse > level), (-1, self._coarse < level)):
+                at = np.flatnonzero(others)
+                below = upto[np.searchsorted(own, self._first[at])]
+                surplus += sign * np.einsum("nb,nb->b", sorted_[at], below)
+        total = sorted_.sum(axis=0) ** 2
+        runs = np.add.reduceat(sorted_, self._starts, axis=0)
+        return _cosine(surplus, (total - squares) / 2 * (total - (runs**2).sum(axis=0)) / 2)
+
+
+def kendall_by_level(values: FloatArray) -> ByLevel | None:
+    """tau-b of two columns (n, 2) for resampling; None where both have too many levels."""
+    codes = [np.unique(column, return_inverse=True)[1] for column in values.T]
+    coarse, fine = sorted(codes, key=lambda code: int(code.max()))
+    levels = int(coarse.max()) + 1
+    if levels > MOST_LEVELS_OF_ONE:
+        return None
+    order = np.argsort(fine, kind="stable")
+    starts = np.flatnonzero(np.diff(fine[order], prepend=-1))
+    first = starts[np.cumsum(np.diff(fine[order], prepend=-1) > 0) - 1]
+    return ByLevel(levels, order, coarse[order], starts, first)
 
 
 def _tau_b(tables: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ computed from those weights, and for Spearman the rows are ranked anew in every 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,29 +29,61 @@ USABLE_SHARE = 0.9
 
 
 def correlation_draws(
-    columns: FloatArray, clusters: IntArray, *, seed: int, resamples: int
+    columns: FloatArray,
+    clusters: IntArray,
+    *,
+    seed: int,
+    resamples: int,
+    base: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Return Pearson and Spearman matrices of `resamples` draws of whole clusters.
 
     `columns` is (k, n), finite and of moderate size (see `stats.scaled`); `clusters` is (n,) with
-    the values 0 … m-1. Each result is (resamples, k, k); an entry is NaN where a column has one
-    value only in that resample.
+    the values 0 … m-1; `base` is (n,), what a row counts each time it is drawn, 1 if not given.
+    Each result is (resamples, k, k); an entry is NaN where a column has one value only in that
+    resample.
+    """
+    import numpy as np
+
+    centred = columns - np.median(columns, axis=1, keepdims=True)
+    codes = [np.unique(column, return_inverse=True)[1] for column in columns]
+
+    def both(counts: FloatArray) -> FloatArray:
+        weights = counts[:, clusters] if base is None else counts[:, clusters] * base
+        return np.stack(weighted_correlations(centred, codes, weights), axis=1)
+
+    drawn = draws_of(both, clusters, seed=seed, resamples=resamples)
+    return drawn[:, 0], drawn[:, 1]
+
+
+def weighted_correlations(
+    centred: FloatArray, codes: Sequence[IntArray], weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return (b, k, k) Pearson and Spearman of columns whose rows count `weights` (b, n) each.
+
+    `centred` is (k, n), near zero in the middle; `codes` are the columns as numbers of levels.
+    """
+    import numpy as np
+
+    pearson = _correlate(np.repeat(centred[:, None, :], len(weights), axis=1), weights)
+    ranks = np.stack([midranks(code, weights) for code in codes])
+    return pearson, _correlate(ranks, weights)
+
+
+def draws_of(
+    statistic: Callable[[FloatArray], FloatArray], clusters: IntArray, *, seed: int, resamples: int
+) -> FloatArray:
+    """Return a statistic of `resamples` draws of clusters; the same draws for the same seed.
+
+    `statistic` takes (b, clusters), how often each was drawn, and returns (b, …).
     """
     import numpy as np
 
     rng = np.random.default_rng(seed)
     count = int(clusters.max()) + 1
-    centred = columns - np.median(columns, axis=1, keepdims=True)
-    codes = [np.unique(column, return_inverse=True)[1] for column in columns]
-    step = max(1, CHUNK_CELLS // columns.shape[1])
-    pearson, spearman = [], []
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        weights = draw(rng, count, size)[:, clusters]
-        pearson.append(_correlate(np.repeat(centred[:, None, :], size, axis=1), weights))
-        ranks = np.stack([midranks(code, weights) for code in codes])
-        spearman.append(_correlate(ranks, weights))
-    return np.concatenate(pearson), np.concatenate(spearman)
+    step = max(1, CHUNK_CELLS // len(clusters))
+    sizes = [min(step, resamples - start) for start in range(0, resamples, step)]
+    return np.concatenate([statistic(draw(rng, count, size)) for size in sizes])
 
 
 def percentile_interval(draws: FloatArray) -> tuple[float, float] | None:

@@ -1,12 +1,15 @@
 """The content of analysis.json, field by field.
 
 `schema_version` grows when a field changes its meaning or goes. Numbers are finite or null. Read a
-file back with `Analysis.model_validate_json(text)`.
+file back with `Analysis.model_validate_json(text)`. docs/analysis.md has every field.
 """
 
 from typing import Literal
 
 from kernelsift.model import Frozen
+from kernelsift.report.correction import RangeCorrection, RewardShape
+from kernelsift.report.full_range import FullRange
+from kernelsift.report.partials import Partials
 from kernelsift.report.stats import Correlation, Group, ScoreSpread, Spread
 
 Slug = Literal[
@@ -14,8 +17,12 @@ Slug = Literal[
     "few-rows",
     "unjudged-rows",
     "range-restriction",
+    "few-rejected",
+    "unjudged-rejected",
     "floor-effect",
     "narrow-scale",
+    "tied-ranks",
+    "confounded",
     "flat-reward",
     "shared-modules",
     "negligible-but-significant",
@@ -39,6 +46,10 @@ class JudgedBy(Frozen):
     """Name and digest of the instrument, e.g. `original-1:9f2c…`."""
     returned_models: tuple[str, ...] = ()
     """What the service said had answered."""
+    unread_difficulty: int = 0
+    """Rows it was asked about and whose answer has no readable difficulty (or that got none)."""
+    unread_style: int = 0
+    """The same for style. An answer that has one and not the other is no verdict."""
 
 
 class RewardFilter(Frozen):
@@ -47,17 +58,21 @@ class RewardFilter(Frozen):
     min_reward: float
     dropped: int
     """Rows dropped by it."""
+    drawn: int = 0
+    """Of these, rows drawn to be judged all the same (`judge --also-rejected`)."""
+    rewards: RewardShape | None = None
+    """The rewards of all rows loaded; None when they are not known."""
 
 
 class Analysis(Frozen):
     """The content of analysis.json. It depends on the set of rows, not on their order."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     judge: JudgedBy
     judged: int
-    """Rows with a verdict; every number below is about these."""
+    """Passed rows with a verdict; every number but those of `full_range` is about these."""
     missing: dict[str, int]
-    """Rows without a verdict, by failure class; in no number below."""
+    """Passed rows without a verdict, by failure class; in no number below."""
     reward_filter: RewardFilter | None
     """None when it is not known."""
     modules: int
@@ -67,7 +82,15 @@ class Analysis(Frozen):
     resamples: int
     """Draws of modules behind each `cluster_ci`."""
     correlations: tuple[Correlation, ...]
-    """Three pairs, Pearson and Spearman each."""
+    """Three pairs, Pearson, Spearman and Kendall each."""
+    partials: Partials = Partials()
+    """The pairs with lengths and operation class held constant."""
+    full_range: FullRange | None = None
+    """What holds for all rows; None where no rejected row was judged."""
+    corrections: tuple[RangeCorrection, ...] = ()
+    """Model-based, for passed rows; empty where the filter is not known, or `full_range` is."""
+    hypotheses: int = 0
+    """p-values in this file; `p_holm` and `p_bh` are adjusted for so many."""
     difficulty: ScoreSpread
     style: ScoreSpread
     reward: Spread

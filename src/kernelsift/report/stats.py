@@ -1,54 +1,106 @@
-"""Statistics of judged rows: correlations with intervals, distributions, group tables.
+"""Correlations of judged rows, with intervals for rows and for modules.
 
-Scores run from 0 to 10. A *level* is a score rounded to the nearest integer, halves upwards.
-Nothing here yields NaN: what cannot be computed is None, with a sentence that says why.
+Nothing here yields NaN: what cannot be computed is None, with a sentence that says why. The rows,
+their columns and their distributions have modules of their own; their names are found here too.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from kernelsift.errors import DataError
 from kernelsift.model import Frozen
-from kernelsift.report.bootstrap import correlation_draws, percentile_interval
+from kernelsift.report.bootstrap import correlation_draws, draws_of, percentile_interval
+from kernelsift.report.rows import (
+    COLUMNS,
+    LEVELS,
+    MIN_ROWS,
+    PAIRS,
+    Column,
+    Covariates,
+    Scored,
+    column,
+    constant_why,
+    counted,
+    is_flat,
+    level_of,
+    ordered,
+    p_text,
+    percent,
+    scaled,
+    signed,
+    values_of,
+)
+from kernelsift.report.spreads import (
+    Group,
+    ScoreSpread,
+    Spread,
+    groups_by,
+    score_spread,
+    spread_of,
+)
 
 if TYPE_CHECKING:
-    from kernelsift.report.bootstrap import FloatArray
+    from kernelsift.report.bootstrap import FloatArray, IntArray
 
-Column = Literal["difficulty", "style", "reward"]
-Method = Literal["pearson", "spearman"]
+__all__ = [
+    "COLUMNS",
+    "LEVELS",
+    "METHODS",
+    "MIN_MODULES",
+    "MIN_ROWS",
+    "PAIRS",
+    "RESAMPLES",
+    "Z95",
+    "Column",
+    "Correlation",
+    "Covariates",
+    "Group",
+    "Interval",
+    "Method",
+    "ScoreSpread",
+    "Scored",
+    "Spread",
+    "Strength",
+    "column",
+    "constant_why",
+    "correlations",
+    "counted",
+    "fisher_interval",
+    "groups_by",
+    "is_flat",
+    "kendall_draws",
+    "kendall_resamples",
+    "level_of",
+    "ordered",
+    "p_text",
+    "percent",
+    "scaled",
+    "score_spread",
+    "sentence_of",
+    "signed",
+    "spread_of",
+    "strength_of",
+    "title_of",
+    "values_of",
+    "with_interval",
+    "z_interval",
+]
+
+Method = Literal["pearson", "spearman", "kendall"]
 Strength = Literal["negligible", "weak", "moderate", "strong"]
 
-COLUMNS: tuple[Column, ...] = ("difficulty", "style", "reward")
-PAIRS: tuple[tuple[Column, Column], ...] = (
-    ("difficulty", "reward"),
-    ("style", "reward"),
-    ("difficulty", "style"),
-)
-LEVELS = 11
-MIN_ROWS = 4
-"""Fewest rows for a correlation: Fisher's interval divides by n - 3."""
+METHODS: tuple[Method, ...] = ("pearson", "spearman", "kendall")
 MIN_MODULES = 10
 """Fewest modules for a cluster interval: with fewer, its percentiles mean little."""
 RESAMPLES = 1000
 Z95 = 1.959963984540054
 """97.5th percentile of the standard normal distribution."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One judged row."""
-
-    id: str
-    module: str
-    reward: float
-    difficulty: float
-    style: float
+KENDALL_CELLS = 40_000_000
+"""Level x row steps behind one interval of tau-b; see `kendall_resamples`."""
+KENDALL_LEAST = 200
+"""Fewest draws behind it: the width then errs by about 5 %."""
 
 
 class Interval(Frozen):
@@ -70,13 +122,25 @@ class Correlation(Frozen):
     n: int
     modules: int
     r: float | None = None
+    """Pearson's r, Spearman's rho or Kendall's tau-b. Of all rows: weighted."""
     ci: Interval | None = None
-    """95 %, for independent rows: Fisher z (Pearson), Bonett & Wright 2000 (Spearman)."""
+    """95 %, for independent rows: Fisher z (Pearson), Bonett & Wright 2000 (Spearman), Fieller,
+    Hartley & Pearson 1957 (Kendall). None for weighted rows: it would not hold there."""
     cluster_ci: Interval | None = None
-    """95 %, for rows that share modules: percentiles of a bootstrap over modules."""
+    """95 %, for rows that share modules, by a bootstrap over modules: percentiles (Pearson and
+    Spearman of passed rows), else Fisher z with the standard error of the draws there."""
+    resamples: int = 0
+    """Draws of modules behind `cluster_ci`; 0 without one. Fewer for Kendall with many rows."""
     p: float | None = None
-    """Two-sided p-value of r = 0, for independent rows."""
+    """Two-sided p-value of r = 0: for independent rows; of all rows: from the bootstrap."""
+    p_holm: float | None = None
+    """`p` adjusted over all hypotheses of the report, Holm 1979 (family-wise error)."""
+    p_bh: float | None = None
+    """`p` adjusted likewise, Benjamini & Hochberg 1995 (false discovery rate)."""
     strength: Strength | None = None
+    largest: float | None = None
+    """The most that the ties of both columns allow, in the direction of `r`: that of the columns
+    when each is sorted by itself. None for Pearson."""
     why: str | None = None
     """Why there is no `r`."""
     cluster_why: str | None = None
@@ -87,81 +151,13 @@ class Correlation(Frozen):
     def widest(self) -> Interval | None:
         """The interval to quote: the wider of the two, so that neither assumption flatters."""
         if self.ci is None or self.cluster_ci is None:
-            return self.ci
+            return self.ci or self.cluster_ci
         return max(self.cluster_ci, self.ci, key=lambda interval: interval.high - interval.low)
 
 
-class Spread(Frozen):
-    """Where the values of a column lie. All are None without rows; `sd` needs two rows."""
-
-    n: int
-    mean: float | None = None
-    sd: float | None = None
-    """Sample standard deviation (divided by n - 1)."""
-    median: float | None = None
-    q1: float | None = None
-    q3: float | None = None
-    min: float | None = None
-    max: float | None = None
-
-
-class ScoreSpread(Frozen):
-    """The distribution of a 0-10 score. Shares run from 0 to 1; they are None without rows."""
-
-    spread: Spread
-    histogram: tuple[int, ...]
-    """Rows per level, 0 to 10."""
-    effective_levels: float | None = None
-    """exp(Shannon entropy of the levels): 1 if all rows share one level, 11 if all are equal."""
-    mode: int | None = None
-    """The most frequent level; the lowest of several."""
-    mode_share: float | None = None
-    floor_share: float | None = None
-    """Share of rows at level 0."""
-    ceiling_share: float | None = None
-    """Share of rows at level 10."""
-
-
-class Group(Frozen):
-    """The rows of one level of a score."""
-
-    level: int
-    n: int
-    reward: Spread
-    mean_other: float
-    """Mean of the other score: of style in groups by difficulty, and the reverse."""
-
-
-def ordered(rows: Iterable[Scored]) -> tuple[Scored, ...]:
-    """Return the rows by id, so that no result depends on the order they came in.
-
-    Raises DataError if a reward is not finite or a score is outside 0-10.
-    """
-    found = sorted(rows, key=lambda row: (row.id, row.module, *values_of(row)))
-    for row in found:
-        if not math.isfinite(row.reward):
-            raise DataError(f"row {row.id}: reward is {row.reward}; a finite number is needed")
-        for name, score in (("difficulty", row.difficulty), ("style", row.style)):
-            if not 0 <= score <= 10:
-                raise DataError(f"row {row.id}: {name} is {score}; scores run from 0 to 10")
-    return tuple(found)
-
-
-def values_of(row: Scored) -> tuple[float, float, float]:
-    """Return difficulty, style and reward, in the order of COLUMNS."""
-    return row.difficulty, row.style, row.reward
-
-
-def column(rows: Sequence[Scored], name: Column) -> FloatArray:
-    """Return one column as an array."""
-    import numpy as np
-
-    return np.array([getattr(row, name) for row in rows], dtype=float)
-
-
-def level_of(score: float) -> int:
-    """Return the nearest integer level, halves upwards."""
-    return math.floor(score + 0.5)
+def title_of(method: Method) -> str:
+    """Return the usual name of a coefficient."""
+    return "Kendall tau-b" if method == "kendall" else f"{method.capitalize()} r"
 
 
 def strength_of(r: float) -> Strength:
@@ -174,61 +170,10 @@ def strength_of(r: float) -> Strength:
     return "moderate" if size < 0.5 else "strong"
 
 
-def signed(value: float) -> str:
-    """Format a correlation with three digits, its sign, and a true minus."""
-    return f"{value:+.3f}".replace("-", "−")
-
-
-def p_text(p: float) -> str:
-    """Format a p-value with two significant digits."""
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
-
-
-def percent(share: float) -> str:
-    """Format a share (0 to 1) as per cent; what would round to nothing is still not nothing."""
-    if 0 < share < 0.0005:
-        return "< 0.1 %"
-    return f"{100 * share:.1f} %"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, in the plural unless it is one."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def constant_why(rows: Sequence[Scored], *names: Column) -> str | None:
-    """Return why these columns allow no comparison (too few rows, or one value), else None."""
-    n = len(rows)
-    if n < MIN_ROWS:
-        count = f"only {counted(n, 'row')}" if n else "no rows"
-        return f"there {'is' if n == 1 else 'are'} {count}; at least {MIN_ROWS} are needed"
-    for name in names:
-        values = column(rows, name)
-        if is_flat(values):
-            return f"all {n:,} rows have the same {name} ({values[0]:g})"
-    return None
-
-
-def is_flat(values: FloatArray) -> bool:
-    """Say whether the values differ by no more than rounding."""
-    import numpy as np
-
-    small, _ = scaled(values)
-    return bool(np.ptp(small) <= 1e-12)
-
-
-def scaled(values: FloatArray) -> tuple[FloatArray, float]:
-    """Return the values divided by their largest size, and that size: sums cannot overflow."""
-    import numpy as np
-
-    size = float(np.max(np.abs(values), initial=0.0))
-    return (values / size, size) if size > 0 else (values, 1.0)
-
-
 def correlations(
     rows: Iterable[Scored], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[Correlation, ...]:
-    """Return Pearson and Spearman correlations of the three pairs, in the order of PAIRS.
+    """Return Pearson, Spearman and Kendall of the three pairs, in the order of PAIRS.
 
     Raises DataError for values that `ordered` refuses.
     """
@@ -236,25 +181,62 @@ def correlations(
 
     known = ordered(rows)
     names, clusters = np.unique([row.module for row in known], return_inverse=True)
+    columns = np.stack([scaled(column(known, name))[0] for name in COLUMNS])
     draws = None
     if len(known) >= MIN_ROWS and len(names) >= MIN_MODULES:
-        columns = np.stack([scaled(column(known, name))[0] for name in COLUMNS])
         draws = correlation_draws(columns, clusters, seed=seed, resamples=resamples)
     found = []
     for a, b in PAIRS:
         i, j = COLUMNS.index(a), COLUMNS.index(b)
-        for number, method in enumerate(("pearson", "spearman")):
-            plain = _correlation(known, (a, b), "pearson" if method == "pearson" else "spearman")
-            drawn = None if draws is None else percentile_interval(draws[number][:, i, j])
+        for method in METHODS:
+            plain = _correlation(known, (a, b), method)
+            drawn: FloatArray | str | None = None
+            if draws is not None and plain.r is not None:
+                if method == "kendall":
+                    pair = columns[[i, j]].T
+                    drawn = kendall_draws(pair, clusters, seed=seed, resamples=resamples)
+                else:
+                    drawn = draws[METHODS.index(method)][:, i, j]
             found.append(_with_cluster(plain, drawn, len(names)))
     return tuple(found)
+
+
+def kendall_resamples(levels: int, rows: int, resamples: int) -> int:
+    """How many draws of modules tau-b gets: all where that is cheap, never fewer than 200.
+
+    One draw takes levels x rows steps: of 1,000 draws, 3,600 rows of 11 levels get all, 7,000 rows
+    half, and 18,000 rows 200. All rows are in each of them.
+    """
+    return min(resamples, max(KENDALL_LEAST, KENDALL_CELLS // max(1, levels * rows)))
+
+
+def kendall_draws(
+    pair: FloatArray,
+    clusters: IntArray,
+    *,
+    seed: int,
+    resamples: int,
+    base: FloatArray | None = None,
+) -> FloatArray | str:
+    """Return tau-b of draws of modules, or why there are none.
+
+    `pair` is (n, 2), `clusters` (n,), `base` (n,): what a row counts each time it is drawn.
+    """
+    from kernelsift.reliability.ranks import MOST_LEVELS_OF_ONE, kendall_by_level
+
+    table = kendall_by_level(pair)
+    if table is None:
+        return f"both columns have more than {MOST_LEVELS_OF_ONE} levels"
+    count = kendall_resamples(table.levels, len(pair), resamples)
+    each = 1.0 if base is None else base
+    return draws_of(lambda w: table(w[:, clusters] * each), clusters, seed=seed, resamples=count)
 
 
 def _correlation(
     rows: Sequence[Scored], pair: tuple[Column, Column], method: Method
 ) -> Correlation:
     """Return the correlation with the interval for independent rows; no sentence yet."""
-    from scipy.stats import pearsonr, spearmanr
+    from scipy.stats import kendalltau, pearsonr, spearmanr
 
     a, b = pair
     n = len(rows)
@@ -262,9 +244,13 @@ def _correlation(
     if why is not None:
         return Correlation(a=a, b=b, method=method, n=n, modules=0, why=why, sentence="")
     x, y = (scaled(column(rows, name))[0] for name in pair)
-    result = pearsonr(x, y) if method == "pearson" else spearmanr(x, y)
-    r = max(-1.0, min(1.0, float(result.statistic)))
-    error = math.sqrt((1.0 if method == "pearson" else 1 + r * r / 2) / (n - 3))
+    if method == "kendall":
+        tau = kendalltau(x, y)
+        r, p = float(tau.statistic), float(tau.pvalue)
+    else:
+        result = pearsonr(x, y) if method == "pearson" else spearmanr(x, y)
+        r, p = float(result.statistic), float(result.pvalue)
+    r = max(-1.0, min(1.0, r))
     return Correlation(
         a=a,
         b=b,
@@ -272,11 +258,30 @@ def _correlation(
         n=n,
         modules=0,
         r=r,
-        ci=fisher_interval(r, error),
-        p=float(result.pvalue),
+        ci=fisher_interval(r, _error(r, n, method)),
+        p=p,
         strength=strength_of(r),
+        largest=largest_of(x, y, method, r),
         sentence="",
     )
+
+
+def _error(r: float, n: int, method: Method) -> float:
+    """Return the standard error of atanh(r) for n independent rows."""
+    if method == "kendall":
+        return math.sqrt(0.437 / (n - 4)) if n > 4 else math.inf
+    return math.sqrt((1.0 if method == "pearson" else 1 + r * r / 2) / (n - 3))
+
+
+def largest_of(x: FloatArray, y: FloatArray, method: Method, r: float) -> float | None:
+    """Return the most that the ties allow in the direction of `r`; None for Pearson."""
+    from kernelsift.reliability.outcome import Undefined
+    from kernelsift.reliability.ranks import largest
+
+    if method == "pearson":
+        return None
+    found = largest(x, -y if r < 0 else y, method)
+    return None if isinstance(found, Undefined) else -found if r < 0 else found
 
 
 def fisher_interval(r: float, error: float) -> Interval:
@@ -287,104 +292,73 @@ def fisher_interval(r: float, error: float) -> Interval:
     return Interval(low=math.tanh(z - Z95 * error), high=math.tanh(z + Z95 * error))
 
 
-def _with_cluster(
-    plain: Correlation, drawn: tuple[float, float] | None, modules: int
-) -> Correlation:
+def _with_cluster(plain: Correlation, drawn: FloatArray | str | None, modules: int) -> Correlation:
     """Return `plain` with its cluster interval, or the reason for none, and its sentence."""
-    update: dict[str, object] = {"modules": modules}
-    if plain.r is not None and drawn is not None:
-        update["cluster_ci"] = Interval(low=drawn[0], high=drawn[1])
-    elif plain.r is not None and modules < MIN_MODULES:
+    if plain.r is None:
+        return with_interval(plain, None, 0, modules)
+    if isinstance(drawn, str):
+        return with_interval(plain, drawn, 0, modules)
+    if drawn is None:
         count = counted(modules, "module")
-        update["cluster_why"] = f"the rows come from {count}; at least {MIN_MODULES} are needed"
-    elif plain.r is not None:
-        update["cluster_why"] = "a column has one value only in more than 10 % of the resamples"
+        why = f"the rows come from {count}; at least {MIN_MODULES} are needed"
+        return with_interval(plain, why, 0, modules)
+    if plain.method == "kendall":
+        return with_interval(plain, z_interval(plain.r, drawn, modules), len(drawn), modules)
+    bounds = percentile_interval(drawn)
+    interval: Interval | str = "a column has one value only in more than 10 % of the resamples"
+    if bounds is not None:
+        interval = Interval(low=bounds[0], high=bounds[1])
+    return with_interval(plain, interval, len(drawn), modules)
+
+
+def z_interval(value: float, drawn: FloatArray, modules: int) -> Interval | str:
+    """Return the interval of `reliability.resample.fisher_bounds`, or why there is none."""
+    from kernelsift.reliability.outcome import Undefined
+    from kernelsift.reliability.resample import fisher_bounds
+
+    found = fisher_bounds(value, drawn, modules)
+    return found.why if isinstance(found, Undefined) else found
+
+
+def with_interval(
+    plain: Correlation, found: Interval | str | None, resamples: int, modules: int
+) -> Correlation:
+    """Return a correlation with its cluster interval, or why it has none, and its sentence."""
+    update: dict[str, object] = {"modules": modules}
+    if isinstance(found, Interval):
+        update |= {"cluster_ci": found, "resamples": resamples}
+    else:
+        update["cluster_why"] = found
     full = plain.model_copy(update=update)
     return full.model_copy(update={"sentence": sentence_of(full)})
 
 
 def sentence_of(found: Correlation) -> str:
     """Say in one sentence what the correlation is, and how sure one can be of it."""
-    name = found.method.capitalize()
     subject = f"{found.a.capitalize()} and {found.b}"
-    interval = found.widest
-    if found.r is None or found.p is None or interval is None:
+    if found.r is None:
+        name = "Kendall" if found.method == "kendall" else found.method.capitalize()
         return f"{subject}: no {name} correlation, because {found.why}."
+    interval = found.widest
+    value = f"{title_of(found.method)} = {signed(found.r)}"
+    if interval is None:
+        return (
+            f"{subject}: {found.strength} in these rows ({value}, n = {found.n:,}), and how sure "
+            f"that is cannot be told, because {found.cluster_why}."
+        )
     kind = ", modules resampled" if interval is found.cluster_ci else ""
-    text = (
-        f"{subject}: {found.strength} ({name} r = {signed(found.r)}, "
-        f"95 % CI {interval}{kind}, n = {found.n:,}, {p_text(found.p)})"
-    )
+    p = "" if found.p is None else f", {p_text(found.p)}"
+    text = f"{subject}: {found.strength} ({value}, 95 % CI {interval}{kind}, n = {found.n:,}{p})"
+    return text + direction_of(found.r, interval, found.a, found.b)
+
+
+def direction_of(r: float, interval: Interval, a: str, b: str) -> str:
+    """Say what a correlation with this interval lets one conclude; the end of a sentence."""
+    strength = strength_of(r)
     if interval.low <= 0 <= interval.high:
         reach = strength_of(max(-interval.low, interval.high))
-        more = "" if reach == found.strength else f" and reaches {reach} values"
-        return f"{text}; the interval contains zero{more}, so not even the direction is known."
-    if found.strength == "negligible":
-        return f"{text}; told apart from zero, but too small to matter."
-    direction = "higher" if found.r > 0 else "lower"
-    return f"{text}; higher {found.a} goes with {direction} {found.b}."
-
-
-def spread_of(values: FloatArray) -> Spread:
-    """Return where the values lie."""
-    import numpy as np
-
-    n = len(values)
-    if n == 0:
-        return Spread(n=0)
-    small, size = scaled(values)
-    q1, median, q3 = (float(q) for q in np.quantile(small, [0.25, 0.5, 0.75]))
-    deviation = float(small.std(ddof=1)) if n > 1 else None
-    return Spread(
-        n=n,
-        mean=_grown(float(small.mean()), size),
-        sd=None if deviation is None else _grown(deviation, size),
-        median=_grown(median, size),
-        q1=_grown(q1, size),
-        q3=_grown(q3, size),
-        min=float(values.min()),
-        max=float(values.max()),
-    )
-
-
-def _grown(value: float, size: float) -> float:
-    """Undo `scaled`, within the range of a float."""
-    limit = sys.float_info.max
-    return max(-limit, min(limit, value * size))
-
-
-def score_spread(scores: FloatArray) -> ScoreSpread:
-    """Return the distribution of a 0-10 score."""
-    counts = Counter(level_of(float(score)) for score in scores)
-    histogram = tuple(counts[level] for level in range(LEVELS))
-    n = len(scores)
-    if n == 0:
-        return ScoreSpread(spread=Spread(n=0), histogram=histogram)
-    shares = [count / n for count in histogram if count]
-    mode = histogram.index(max(histogram))
-    return ScoreSpread(
-        spread=spread_of(scores),
-        histogram=histogram,
-        effective_levels=math.exp(-sum(share * math.log(share) for share in shares)),
-        mode=mode,
-        mode_share=histogram[mode] / n,
-        floor_share=histogram[0] / n,
-        ceiling_share=histogram[-1] / n,
-    )
-
-
-def groups_by(rows: Iterable[Scored], score: Literal["difficulty", "style"]) -> tuple[Group, ...]:
-    """Return one group per level that occurs, ascending.
-
-    Raises DataError for values that `ordered` refuses.
-    """
-    known = ordered(rows)
-    other: Column = "style" if score == "difficulty" else "difficulty"
-    found = []
-    for level in range(LEVELS):
-        members = [row for row in known if level_of(getattr(row, score)) == level]
-        if members:
-            mean_other = float(column(members, other).mean())
-            reward = spread_of(column(members, "reward"))
-            found.append(Group(level=level, n=len(members), reward=reward, mean_other=mean_other))
-    return tuple(found)
+        more = "" if reach == strength else f" and reaches {reach} values"
+        return f"; the interval contains zero{more}, so not even the direction is known."
+    if strength == "negligible":
+        return "; told apart from zero, but too small to matter."
+    return f"; higher {a} goes with {'higher' if r > 0 else 'lower'} {b}."
