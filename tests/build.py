@@ -17,7 +17,15 @@ from kernelsift.run import Run
 from kernelsift.session import Session
 
 VERDICT = "Difficulty reason: x\n<difficulty>3</difficulty>\nStyle reason: y\n<style>4</style>"
-SPECIFICATION = "Write the class {name}New. " + "It computes what the module computes. " * 5
+SPECIFICATION = (
+    "Write the class {name}New. Its forward takes x and returns ReLU of it, max(0, value). "
+    + "It computes what the module computes. " * 3
+)
+CLAIMS = (
+    '<interface>{"inputs": [{"name": "x", "shape": [4, 4], "dtype": "float32"}], '
+    '"outputs": [{"shape": [4, 4], "dtype": "float32"}], "init": []}</interface>'
+)
+"""What is true of `reference`, in the form that the writer of task prompts is asked for."""
 
 
 def environment() -> dict[str, str]:

@@ -4,13 +4,12 @@ import json
 import re
 
 import pytest
-from build import Counted, fact, judgement, opened, reference, rollout, write_jsonl
+from build import Counted, judgement, opened, reference, rollout, write_jsonl
 
 from kernelsift import pipeline
 from kernelsift.covariates import operations_of
 from kernelsift.model import Failure
 from kernelsift.report.schema import Analysis
-from kernelsift.stages import analyze as stage
 from kernelsift.stages.analyze import stand_for
 from kernelsift.verdict import parse_verdict, unread_scores
 
@@ -24,10 +23,10 @@ def said(place: int) -> str:
 
 
 @pytest.fixture
-def analysed(tmp_path, monkeypatch):
+def analysed(tmp_path):
     """Analyse 45 rows, 12 of them rejected by the filter; returns analysis and page."""
 
-    def run(draw=lambda entries: ({}, {})):
+    def run(**dotted):
         rows = []
         for place in range(45):
             row = rollout(
@@ -41,12 +40,10 @@ def analysed(tmp_path, monkeypatch):
             (tag,) = re.findall(r"TAG = (\d+)", ask.messages[1].content)
             return said(int(tag))
 
-        with opened(tmp_path / "run", source, chat=Counted(answer)) as session:
+        with opened(tmp_path / "run", source, chat=Counted(answer), **dotted) as session:
             pipeline.load(session)
             pipeline.filter_rows(session)
             pipeline.judge(session)
-            entries = session.run.entries()
-            monkeypatch.setattr(stage, "drawn_of_rejected", lambda _: draw(entries))
             tally = pipeline.analyze(session)
         text = (tmp_path / "run" / "analysis.json").read_text(encoding="utf-8")
         page = (tmp_path / "run" / "analysis.md").read_text(encoding="utf-8")
@@ -81,17 +78,12 @@ def test_the_rewards_of_all_rows_decide_whether_a_correction_is_offered(analysed
 
 
 def test_rows_that_were_judged_although_rejected_stand_for_all_of_them(analysed):
-    def draw(entries):
-        chosen = [e.id for e in entries if e.reward == 0][:6]
-        facts = {id_: fact("x", judgement(2, 1)) for id_ in chosen[:5]}
-        return dict.fromkeys(chosen, 0.5), {**facts, chosen[5]: None}
-
-    found, page, tally = analysed(draw)
+    found, page, tally = analysed(**{"judge.also_rejected": 12})
     whole = found.full_range
-    assert (found.judged, whole.passed, whole.rejected) == (28, 28, 5)
+    assert (found.judged, whole.passed, whole.rejected) == (28, 28, 11)
     assert whole.stands_for == pytest.approx(12)
-    assert tally.counts["rejected by the filter, judged all the same"] == 5
-    assert "1 of 6 have none" in page
+    assert tally.counts["rejected by the filter, judged all the same"] == 11
+    assert "1 of 12 have none" in page
     assert found.corrections == ()
 
 

@@ -50,7 +50,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "prompts": {
         "generator": "template", "source": "c/d", "split": "train", "revision": "r2", "limit": 4,
         "model": "w", "instrument": "generate-1", "temperature": 1.0, "max_tokens": 77,
-        "reasoning_effort": "high",
+        "reasoning_effort": "high", "check_claims": "off",
     },
     "dedup": {
         "by": ("exact", "near"), "side": "both", "score": "reward", "keep": 2, "threshold": 0.9,

@@ -4,7 +4,7 @@ import dataclasses
 
 import pyarrow.parquet as pq
 import pytest
-from build import SPECIFICATION, Counted, opened, reference, rollout, write_jsonl
+from build import CLAIMS, SPECIFICATION, Counted, opened, reference, rollout, write_jsonl
 
 from kernelsift import pipeline
 from kernelsift.errors import DataError
@@ -30,7 +30,7 @@ def answer(ask):
 
 
 def tagged(text):
-    return f"<specification>\n{text}\n</specification>"
+    return f"<specification>\n{text}\n</specification>\n{CLAIMS}"
 
 
 GOOD = tagged(SPECIFICATION.format(name="Relu"))
@@ -40,6 +40,7 @@ LATE = "No, again:\n" + GOOD
 def run(tmp_path, rows, chat, retry=None, **dotted):
     """Prompts for a file of modules; returns the written rows, the tally and the facts."""
     source = write_jsonl(tmp_path / "modules.jsonl", rows)
+    dotted.setdefault("prompts__check_claims", "off")  # claims are in test_prompt_checks.py
     with opened(tmp_path / "run", chat=chat, prompts__source=str(source), **dotted) as session:
         tally = pipeline.prompts(session, retry=retry)
         facts = [f for f in session.run.latest("prompts").values() if f is not None]
@@ -70,23 +71,33 @@ def test_the_writer_is_shown_the_module_and_its_name_and_no_kernel(tmp_path):
 
 
 BAD = {
-    "no tags": (SPECIFICATION.format(name="Relu"), "no <specification>"),
-    "not closed": ("<specification>" + SPECIFICATION.format(name="Relu"), "no <specification>"),
-    "empty": ("", "no <specification>"),
-    "too short": (tagged("ReluNew."), "only 8 characters"),
-    "no class": (tagged(SPECIFICATION.format(name="Gelu")), "does not name the class ReluNew"),
+    "no tags": (SPECIFICATION.format(name="Relu"), "no <specification>", "no-specification"),
+    "not closed": (
+        "<specification>" + SPECIFICATION.format(name="Relu"),
+        "no <specification>",
+        "no-specification",
+    ),
+    "empty": ("", "no <specification>", "no-specification"),
+    "too short": (tagged("ReluNew."), "only 8 characters", "no-specification"),
+    "no class": (
+        tagged(SPECIFICATION.format(name="Gelu")),
+        "does not name the class ReluNew",
+        "prompt-incomplete",
+    ),
     "code fence": (
         tagged(SPECIFICATION.format(name="Relu") + "\n```python\nx\n```"),
         "contains a code block",
+        "prompt-leak",
     ),
     "other fence": (
         tagged(SPECIFICATION.format(name="Relu") + "\n~~~\nx\n~~~"),
         "contains a code block",
+        "prompt-leak",
     ),
 }
 
 
-@pytest.mark.parametrize(("text", "why"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("text", "why"), [bad[:2] for bad in BAD.values()], ids=BAD)
 def test_an_unusable_prompt_is_asked_for_once_more_with_what_is_wrong(tmp_path, text, why):
     chat = Counted([text, GOOD])
     rows, tally, (fact,) = run(tmp_path, [module()], chat)
@@ -96,16 +107,16 @@ def test_an_unusable_prompt_is_asked_for_once_more_with_what_is_wrong(tmp_path, 
     assert (fact.usd, tally.usd) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize(("text", "why"), BAD.values(), ids=BAD)
-def test_two_unusable_prompts_are_a_failure_that_is_counted(tmp_path, text, why):
+@pytest.mark.parametrize(("text", "why", "failure"), BAD.values(), ids=BAD)
+def test_two_unusable_prompts_are_a_failure_that_is_counted(tmp_path, text, why, failure):
     chat = Counted(text)
     rows, tally, (fact,) = run(tmp_path, [module()], chat)
     assert rows == []
     assert isinstance(fact.body, Failure)
-    assert fact.body.failure == "no-specification"
+    assert fact.body.failure == failure
     assert why in fact.body.why
     assert (chat.count, fact.usd) == (2, 0.5)
-    assert (tally.counts["failed: no-specification"], tally.counts["written"]) == (1, 0)
+    assert (tally.counts[f"failed: {failure}"], tally.counts["written"]) == (1, 0)
 
 
 def test_the_last_specification_counts(tmp_path):

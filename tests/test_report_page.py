@@ -119,11 +119,29 @@ def test_every_correlation_of_the_analysis_is_quoted_with_its_interval_and_n(run
     text = (run[0].run.path / "analysis.json").read_text(encoding="utf-8")
     analysis = Analysis.model_validate_json(text)
     seen = Seen(page).text
-    for found in analysis.correlations:
+    given = analysis.partials.given
+    partial = [one for one in analysis.partials.correlations if one.given == given]
+    assert partial
+    for found in (*analysis.correlations, *partial):
         wide = found.widest
         quoted = f"{signed(found.r)} [{signed(wide.low)} to {signed(wide.high)}] n = {found.n:,}"
         assert quoted in seen
-    assert len(analysis.correlations) == len(Seen(page).of_class("dot"))
+    assert len(analysis.correlations) + len(partial) == len(Seen(page).of_class("dot"))
+
+
+def test_correlations_of_all_rows_stand_beside_those_of_the_kept_ones(tmp_path):
+    rows = [rollout(f"M{n}", reward=n % 3, tag=n) for n in range(30)]
+    settings = {"judge.judge": "static", "judge.also_rejected": "all"}
+    source = write_jsonl(tmp_path / "x.jsonl", rows)
+    with opened(tmp_path / "run", source, **settings) as session:
+        pipeline.load(session)
+        pipeline.filter_rows(session)
+        pipeline.judge(session)
+        pipeline.analyze(session)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    text = Seen(page).text
+    assert "Pearson, all rows" in text
+    assert "with 10 rows that the filter dropped" in text
 
 
 def test_the_cautions_of_the_analysis_and_of_the_reliability_stand_first(run, page):

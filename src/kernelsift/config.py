@@ -200,7 +200,8 @@ class Prompts(Frozen):
     revision: str | None = None
     limit: PositiveInt | None = None
     model: str = DEFAULT_MODEL
-    instrument: str = "generate-1"
+    instrument: str = "generate-2"
+    check_claims: Literal["auto", "off"] = "auto"
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: PositiveInt = 2048
     reasoning_effort: str | None = None

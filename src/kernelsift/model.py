@@ -26,6 +26,9 @@ FailureClass = Literal[
     "not-an-integer",
     "double-verdict",
     "no-specification",
+    "prompt-leak",
+    "prompt-incomplete",
+    "claims-wrong",
     "no-evidence",
     # the row
     "no-code",
@@ -180,6 +183,17 @@ class Difficulty(Frozen):
     prompt_version: str
 
 
+class PromptFinding(Frozen):
+    """Something that is wrong with a task prompt, or worth knowing of it."""
+
+    slug: str
+    severity: Literal["bad", "note"]
+    """`bad`: the prompt is not used as it is; `note`: only recorded."""
+    what: str
+    evidence: str
+    """What was found and where."""
+
+
 class TaskPrompt(Frozen):
     """A task specification written for one PyTorch module."""
 
@@ -190,6 +204,12 @@ class TaskPrompt(Frozen):
     returned_model: str
     prompt_version: str
     params: Mapping[str, Any] = {}
+    notes: tuple[PromptFinding, ...] = ()
+    """What its checks have found that does not speak against using it."""
+    claims: str = ""
+    """What its writer says of inputs, outputs and parameters, as JSON; empty where not asked."""
+    executed: str = ""
+    """How the claims were checked: by a run of the module, or why there was none."""
 
 
 class Verification(Frozen):

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from kernelsift.batching import How, check_none_under_way, judge_by_batch
 from kernelsift.batching import end_batches as end_judge_batches
+from kernelsift.claiming import Runner, how_executed
 from kernelsift.endpoint import make_endpoint
 from kernelsift.engine import Job
 from kernelsift.errors import ConfigError, DataError
@@ -20,6 +21,8 @@ from kernelsift.llm.chat import Chat
 from kernelsift.llm.prompts import load as load_prompt
 from kernelsift.measuring import Work
 from kernelsift.model import Body, Module, Tally
+from kernelsift.prompt_quality import FILE as QUALITY
+from kernelsift.prompt_quality import write_quality
 from kernelsift.session import Session
 from kernelsift.stages import filter as filter_stage
 from kernelsift.stages import prompts as prompts_stage
@@ -162,7 +165,8 @@ def generator(session: Session) -> prompts_stage.Generator:
     if cfg.generator == "template":
         return prompts_stage.Generator(cfg, None)
     prompt = load_prompt(cfg.instrument)
-    return prompts_stage.Generator(cfg, prompt, session.settings.llm.base_url)
+    how = how_executed(cfg.check_claims)
+    return prompts_stage.Generator(cfg, prompt, session.settings.llm.base_url, how)
 
 
 def prompts_work(
@@ -192,21 +196,34 @@ def prompts(session: Session, *, retry: Sequence[str] | None = None) -> Tally:
     if writing.prompt is None:
         tally = work.here(jobs, prompts_stage.write)
     else:
-
-        async def measure(chat: Chat, module: Module, earlier: int) -> tuple[Body, float]:
-            return await prompts_stage.measure(module, chat, writing, earlier)
-
-        tally = work.there(jobs, measure, writing.cfg.model)
+        tally = _ask_for_prompts(work, jobs, writing)
     path = session.run.path / "prompts.parquet"
-    written = export_prompts(path, modules, session.run.latest("prompts"))
+    facts = session.run.latest("prompts")
+    written = export_prompts(path, modules, facts)
+    quality = write_quality(session, modules, facts)
     return Tally(
         "prompts",
         {**tally.counts, "written": written},
         time.monotonic() - work.started,
         tally.usd,
-        tally.notes,
-        (path.name,),
+        (*tally.notes, *quality.notes()),
+        (path.name, QUALITY),
     )
+
+
+def _ask_for_prompts(
+    work: Work, jobs: Iterator[Job[Module]], writing: prompts_stage.Generator
+) -> Tally:
+    """Ask a model, and run the modules that it makes claims about."""
+    checks = writing.asks_claims and writing.cfg.check_claims == "auto"
+    with Runner(work.session.settings.workers_or_cores()) as runner:
+        examine = runner if checks else None
+
+        async def measure(chat: Chat, module: Module, earlier: int) -> tuple[Body, float]:
+            return await prompts_stage.measure(module, chat, writing, earlier, examine)
+
+        tally = work.there(jobs, measure, writing.cfg.model)
+        return replace(tally, notes=(*tally.notes, *runner.notes()))
 
 
 def keep_best(session: Session) -> Tally:

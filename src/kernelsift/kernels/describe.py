@@ -15,7 +15,7 @@ from kernelsift.kernels.features import reference_groups
 from kernelsift.kernels.reader import Reader
 from kernelsift.kernels.values import Block, Layer, Script, TooLongError
 
-VERSION = "template-1"
+VERSION = "template-2"
 
 _NO_BIAS = {"Embedding", "EmbeddingBag", "PReLU", "RMSNorm"}
 _STANDARD = {"recurrent", "transformer", "attention"}

@@ -123,7 +123,9 @@ def _shown(argument: ast.arg, default: ast.expr | None) -> str:
 def _unparsed(node: ast.expr | None) -> str:
     if node is None:
         return "none"
-    text = _LIBRARY.sub("", ast.unparse(node))
+    text = ast.unparse(node)
+    if not isinstance(node, ast.Constant):
+        text = _LIBRARY.sub("", text)
     return text if len(text) <= 80 else "an expression"
 
 

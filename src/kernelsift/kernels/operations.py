@@ -10,27 +10,10 @@ from functools import cache
 from typing import Literal, get_args
 
 Group = Literal[
-    "shape",
-    "allocation",
-    "random",
-    "elementwise",
-    "activation",
-    "reduction",
-    "normalisation",
-    "softmax",
-    "matmul",
-    "convolution",
-    "pooling",
-    "resize",
-    "attention",
-    "recurrent",
-    "transformer",
-    "embedding",
-    "indexing",
-    "sorting",
-    "linear-algebra",
-    "loss",
-]
+    "shape", "allocation", "random", "elementwise", "activation", "reduction", "normalisation",
+    "softmax", "matmul", "convolution", "pooling", "resize", "attention", "recurrent",
+    "transformer", "embedding", "indexing", "sorting", "linear-algebra", "loss",
+]  # fmt: skip
 GROUPS: tuple[Group, ...] = get_args(Group)
 FREE: frozenset[Group] = frozenset({"shape", "allocation", "random"})
 """Groups that compute nothing: they move, make or (in evaluation mode) pass on data."""
@@ -387,6 +370,13 @@ def function(name: str) -> Operation | None:
 def layer(name: str) -> Operation | None:
     """Return the `nn` layer of that last name, or None."""
     return _table(_LAYERS).get(name)
+
+
+@cache
+def argument_names() -> frozenset[str]:
+    """Return the names of the arguments of all operations."""
+    tables = (_table(_FUNCTIONS), _table(_LAYERS))
+    return frozenset(n for table in tables for known in table.values() for n in known.parameters)
 
 
 @cache

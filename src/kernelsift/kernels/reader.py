@@ -24,30 +24,12 @@ from kernelsift.kernels.values import (
 )
 
 MAX_DEPTH = 12
-_SAME = frozenset([
-    "contiguous",
-    "cuda",
-    "cpu",
-    "clone",
-    "detach",
-    "to",
-    "requires_grad_",
-    "data",
-    "item",
-    "tolist",
-    "numpy",
-    "apply",
-    "eval",
-    "train",
-    "to_dense",
-    "coalesce",
-    "type_as",
-    "size_average",
-    "retain_grad",
-    "xavier_uniform_",
-    "Variable",
-    "checkpoint",
-])
+_SAME = frozenset({
+    "contiguous", "cuda", "cpu", "clone", "detach", "to", "requires_grad_", "data", "item",
+    "tolist", "numpy", "apply", "eval", "train", "to_dense", "coalesce", "type_as",
+    "size_average", "retain_grad", "xavier_uniform_", "Variable", "checkpoint",
+    "save_for_backward", "mark_dirty", "mark_non_differentiable", "set_materialize_grads",
+})  # fmt: skip
 _BUILTIN = {
     "len": "the length of {}",
     "int": "{} as a whole number",
@@ -103,6 +85,10 @@ class Reader(Expressions):
         """Read `__init__` for what it makes. `arguments` are what the caller gives by name."""
         init = self.method("__init__")
         self.script.silent += 1
+        for one in self.node.body:
+            if isinstance(one, ast.Assign) and isinstance(one.value, ast.Constant):
+                names = [t.id for t in one.targets if isinstance(t, ast.Name)]
+                self.attributes.update(dict.fromkeys(names, self.value(one.value, {})))
         if init:
             scope = dict(arguments)
             run(self, init.body, scope)
@@ -207,6 +193,8 @@ class Reader(Expressions):
         if not isinstance(func, ast.Attribute):
             return self._apply(self.value(func, scope), node, scope)
         name = source.dotted(func)
+        if func.attr == "apply" and (done := self._autograd(name, node, scope)):
+            return done
         if name == f"self.{func.attr}":
             return self._own(func.attr, node, scope)
         if isinstance(func.value, ast.Call) and source.dotted(func.value.func) == "super":
@@ -216,6 +204,15 @@ class Reader(Expressions):
         if module:
             return self._library(func.attr, node, scope, math=root in {"math", "np", "numpy"})
         return self._on_value(self.value(func.value, scope), func.attr, node, scope)
+
+    def _autograd(self, name: str, node: ast.Call, scope: Scope) -> Value | None:
+        """Read `F.apply(…)`, where F is an autograd function of the file; None where it is not."""
+        owner = self.classes.get(name.removesuffix(".apply"))
+        forward = self.method("forward", owner) if owner else None
+        if forward is None:
+            return None
+        values, named = self._given(node, scope)
+        return self.follow(forward, ([Value("the context"), *values], named), bound=False)
 
     def _given(self, node: ast.Call, scope: Scope) -> tuple[list[Value], dict[str, Value]]:
         named = {k.arg: self.value(k.value, scope) for k in node.keywords if k.arg}

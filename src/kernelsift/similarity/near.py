@@ -11,6 +11,7 @@
 The result depends on the texts alone: not on their order, on workers or on chunks.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,13 +20,20 @@ from typing import TYPE_CHECKING, Any
 from kernelsift.similarity.minhash import candidates, signatures
 from kernelsift.similarity.processes import Processes
 from kernelsift.similarity.shingle_sets import Part, Sets, boilerplate_of
-from kernelsift.similarity.tokens import SHINGLE, distinct, run_hashes, structural_hashes
+from kernelsift.similarity.tokens import (
+    SHINGLE,
+    distinct,
+    raw_hashes,
+    run_hashes,
+    structural_hashes,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from kernelsift.similarity.minhash import Hashes32, Indices, Matrix
+    from kernelsift.similarity.tokens import Hashes
 
 THRESHOLD = 0.8
 COMMON = 0.2
@@ -81,20 +89,41 @@ def find_near(
             share a band: there the first by rank are compared with all, others not with each other.
         workers: Processes that cut and hash texts.
     """
+    with Processes(workers) as processes:
+        sets = _sets(processes.map(_fingerprints, _chunks(texts)))
+        made = list(processes.map(_signatures, sets.parts))
+    boilerplate = boilerplate_of(sets, groups, common)
+    return _found(sets, made, _Pairs(sets, threshold, boilerplate), rank)
+
+
+def find_near_prose(
+    texts: Iterable[str], *, threshold: float = THRESHOLD, workers: int = 1
+) -> Near:
+    """Find texts that are no programs and nearly the same: words count as they are written."""
+    with Processes(workers) as processes:
+        sets = _sets(processes.map(_of_prose, _chunks(texts)))
+        made = list(processes.map(_signatures, sets.parts))
+    boilerplate = boilerplate_of(sets, None, COMMON)
+    return _found(sets, made, _Pairs(sets, threshold, boilerplate), None)
+
+
+def _sets(parts: Iterable[Part]) -> Sets:
+    sets = Sets()
+    for part in parts:
+        sets.add(part)
+    return sets
+
+
+def _found(
+    sets: Sets, made: "Sequence[Matrix]", pairs: "_Pairs", rank: Sequence[int] | None
+) -> Near:
     import numpy as np
 
-    with Processes(workers) as processes:
-        sets = Sets()
-        for part in processes.map(_fingerprints, _chunks(texts)):
-            sets.add(part)
-        boilerplate = boilerplate_of(sets, groups, common)
-        made = list(processes.map(_signatures, sets.parts))
     order = np.asarray(range(len(sets.of)) if rank is None else rank, np.int64)
-    pairs = _Pairs(sets, threshold, boilerplate)
     if made:
         _search(np.concatenate(made), order[sets.owners], pairs)
     left, right, similarity = pairs.sorted()
-    return Near(sets.first(), left, right, similarity, len(boilerplate))
+    return Near(sets.first(), left, right, similarity, pairs.ignored)
 
 
 def jaccard(one: "npt.NDArray[Any]", other: "npt.NDArray[Any]") -> float:
@@ -118,6 +147,7 @@ class _Pairs:
     def __init__(self, sets: Sets, threshold: float, boilerplate: "Hashes32") -> None:
         self._sets, self._lengths = sets.slices()
         self._boilerplate = boilerplate
+        self.ignored = len(boilerplate)
         self._owners = sets.owners
         self.threshold = threshold
         self.edges: dict[tuple[int, int], float] = {}
@@ -210,9 +240,18 @@ def leaders(edges: Mapping[tuple[int, int], float], rank: Sequence[int]) -> dict
 
 def _fingerprints(texts: list[str]) -> Part:
     """The shingles of some programs."""
+    return _shingled(structural_hashes(text) for text in texts)
+
+
+def _of_prose(texts: list[str]) -> Part:
+    """The shingles of some texts that are no programs; a quote begins nothing there."""
+    return _shingled(raw_hashes(re.sub("[\"'`#]", " ", text)) for text in texts)
+
+
+def _shingled(texts: "Iterable[Hashes]") -> Part:
     import numpy as np
 
-    runs = (run_hashes(structural_hashes(text), SHINGLE) for text in texts)
+    runs = (run_hashes(tokens, SHINGLE) for tokens in texts)
     found = [distinct((each >> np.uint64(32)).astype(np.uint32)) for each in runs]
     lengths = np.array([len(each) for each in found], np.int64)
     return Part(np.concatenate(found), lengths)

@@ -210,7 +210,8 @@ def _number(token: str) -> int:
 
 
 @cache
-def _api_names() -> frozenset[str]:
+def api_names() -> frozenset[str]:
+    """Names of the torch and triton API."""
     text = (files("kernelsift.similarity") / "api_names.txt").read_text(encoding="utf-8")
     return frozenset(text.split())
 
@@ -232,7 +233,7 @@ def _structural(word: str) -> str:
     if _is_text(word):
         return STRING
     if first == ".":
-        return word if word == "." or word[1:] in _api_names() else "." + NAME
+        return word if word == "." or word[1:] in api_names() else "." + NAME
     if first.isalpha() or first == "_" or not first.isascii():
         if "." in word:
             return "self." + NAME

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kernelsift import rejected
 from kernelsift.covariates import covariates
 from kernelsift.errors import DataError
 from kernelsift.files import write_json, write_text
@@ -27,8 +28,8 @@ def analyze(run: Run, plots: Path) -> Tally:
         DataError: no row has been judged.
     """
     started = time.monotonic()
-    chances, rejected = drawn_of_rejected(run)
-    read = _read(run, rejected)
+    chances = rejected.sampled(run)
+    read = _read(run, rejected.judged(run) if chances else {})
     if not read.passed and not read.missing:
         raise DataError(
             f"no row of {run.path} has been judged; run `kernelsift judge --run {run.path}` first"
@@ -54,17 +55,6 @@ def analyze(run: Run, plots: Path) -> Tally:
         counts["rejected by the filter, judged all the same"] = len(rows) - len(shown)
     notes = tuple(c.sentence for c in found.correlations if c.method == "pearson")
     return Tally("analyze", counts, time.monotonic() - started, notes=notes, files=tuple(files))
-
-
-def drawn_of_rejected(
-    run: Run,  # noqa: ARG001 - until there is a sample to read
-) -> tuple[Mapping[SampleId, float], Mapping[SampleId, Fact | None]]:
-    """The rows that the reward filter dropped and that were drawn to be judged all the same.
-
-    Returns the chance of each to be drawn, and the fact that answers for each. No run has any so
-    far.
-    """
-    return {}, {}
 
 
 def stand_for(
@@ -106,7 +96,7 @@ class _Read:
         )
 
 
-def _read(run: Run, rejected: Mapping[SampleId, Fact | None]) -> _Read:
+def _read(run: Run, drawn: Mapping[SampleId, Fact | None]) -> _Read:
     out = _Read()
     wanted = {entry.id for entry in run.kept_before("judge")}
     for id_, fact in run.latest("judge").items():
@@ -119,7 +109,7 @@ def _read(run: Run, rejected: Mapping[SampleId, Fact | None]) -> _Read:
             out.unread.update(unread_scores(fact.body))
         elif isinstance(fact.body, Judgement):
             out.passed[id_] = fact.body
-    for id_, fact in rejected.items():
+    for id_, fact in drawn.items():
         if fact is not None and isinstance(fact.body, Judgement) and id_ not in out.passed:
             out.rejected[id_] = fact.body
     return out

@@ -3,7 +3,7 @@
 A new kind of correlation becomes a line of the page in `forest_rows` and `correlation_table`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -23,9 +23,11 @@ from kernelsift.report.page.model import (
     Tick,
 )
 from kernelsift.report.panels import Window, reward_window
+from kernelsift.report.partials import Partial
 from kernelsift.report.schema import Analysis
 from kernelsift.report.stats import (
     LEVELS,
+    PAIRS,
     Correlation,
     Group,
     Scored,
@@ -107,11 +109,29 @@ def _judged_facts(analysis: Analysis) -> tuple[tuple[str, str], ...]:
 
 
 def forest_rows(analysis: Analysis) -> tuple[ForestRow, ...]:
-    """One line per correlation, with the wider of its intervals."""
-    return tuple(_forest_row(found) for found in analysis.correlations)
+    """One line per correlation, with the wider of its intervals; those of one pair together."""
+    return tuple(_forest_row(*named) for named in _named(analysis))
 
 
-def _forest_row(found: Correlation) -> ForestRow:
+def _named(analysis: Analysis) -> Iterator[tuple[str, Correlation | Partial]]:
+    """Every correlation with the name of its line: as judged, then given everything, then of all
+    rows, pair by pair.
+    """
+    given = analysis.partials.given
+    whole = analysis.full_range.correlations if analysis.full_range else ()
+    for a, b in PAIRS:
+        for one in analysis.correlations:
+            if (one.a, one.b) == (a, b):
+                yield one.method.capitalize(), one
+        for partial in analysis.partials.correlations:
+            if (partial.a, partial.b, partial.given) == (a, b, given):
+                yield f"Partial {partial.method.capitalize()}", partial
+        for one in whole:
+            if (one.a, one.b) == (a, b):
+                yield f"{one.method.capitalize()}, all rows", one
+
+
+def _forest_row(label: str, found: Correlation | Partial) -> ForestRow:
     interval = found.widest
     if found.r is None or interval is None:
         note = f"no number, because {found.why}"
@@ -120,7 +140,7 @@ def _forest_row(found: Correlation) -> ForestRow:
         note = f"{found.strength}; {drawn}"
     return ForestRow(
         group=f"{found.a.capitalize()} and {found.b}",
-        label=found.method.capitalize(),
+        label=label,
         value=found.r,
         low=None if interval is None else interval.low,
         high=None if interval is None else interval.high,
@@ -134,19 +154,25 @@ def correlation_table(analysis: Analysis) -> Table:
     rows = tuple(
         (
             f"{one.a} – {one.b}",
-            one.method.capitalize(),
+            label,
             one.strength or "–",
             signed(one.r),
             str(one.ci or "–"),
             str(one.cluster_ci or "–"),
-            p_text(one.p).removeprefix("p ").removeprefix("= "),
+            _p(one.p),
+            _p(one.p_holm),
             one.n,
         )
-        for one in analysis.correlations
+        for label, one in _named(analysis)
         if one.r is not None and one.p is not None
     )
-    columns = ("pair", "method", "strength", "r", "95 % CI, rows", "95 % CI, modules", "p", "n")
+    intervals = ("95 % CI, rows", "95 % CI, modules")
+    columns = ("pair", "method", "strength", "r", *intervals, "p", "p, Holm", "n")
     return Table("Correlations with both intervals", columns, rows)
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else p_text(p).removeprefix("p ").removeprefix("= ")
 
 
 def _forest_note(analysis: Analysis) -> str:
@@ -155,6 +181,13 @@ def _forest_note(analysis: Analysis) -> str:
         f"for rows taken as independent, and for whole modules drawn {analysis.resamples:,} times "
         f"(seed {analysis.seed}). Grey band: |r| below 0.1, too small to matter whatever p says."
     )
+    if analysis.partials.given:
+        note += f" Partial: with {' and '.join(analysis.partials.given)} held constant."
+    if analysis.full_range is not None:
+        note += (
+            f" All rows: with {analysis.full_range.rejected:,} rows that the filter dropped, "
+            "weighted by the inverse of their chance to be judged."
+        )
     why = next((one.cluster_why for one in analysis.correlations if one.cluster_why), None)
     return note if why is None else f"{note} An interval for modules is missing: {why}."
 
