@@ -21,6 +21,7 @@ from kernelsift.contamination.fingerprint import FINGERPRINTS
 from kernelsift.errors import ConfigError, DataError
 from kernelsift.files import write_text
 from kernelsift.model import Frozen
+from kernelsift.similarity.tokens import distinct
 
 if TYPE_CHECKING:
     import numpy as np
@@ -194,7 +195,7 @@ def shortened(grams: "Grams") -> "Grams":
     """The part of n-gram hashes that is stored: the upper 48 bits, sorted, each once."""
     import numpy as np
 
-    return np.unique(grams >> np.uint64(64 - 8 * _BYTES))
+    return distinct(grams >> np.uint64(64 - 8 * _BYTES))
 
 
 def _packed(grams: "Grams") -> str:
