@@ -12,8 +12,9 @@ RUN = 12
 """Tokens in a row that prompt and program share from which they are copied."""
 NAMES = 3
 """Different names that a copied run holds at the least, those of arguments of PyTorch and words in
-texts aside: tables of numbers, settings and equations have to be the same. One fewer with `self`,
-which no prose has."""
+texts aside: tables of numbers, settings and equations have to be the same. One fewer with what no
+prose has: words of Python alone, or a method's call."""
+_PYTHON = frozenset({"assert", "def", "elif", "lambda", "raise", "return", "self"})
 LINE = 6
 """Tokens of a line of code that counts as copied when it stands in a prompt as a whole."""
 _LONGEST = 120
@@ -112,9 +113,17 @@ def _code_runs(module: ModuleFacts, windows: Set[tuple[str, ...]]) -> dict[tuple
         words = [token.text for token in piece]
         for start in range(len(piece) - RUN + 1):
             window = tuple(words[start : start + RUN])
-            if window in windows and _names_in(window, module) >= NAMES - ("self" in window):
+            if window in windows and _names_in(window, module) >= NAMES - _is_python(window):
                 runs.setdefault(window, piece[start].line)
     return runs
+
+
+def _is_python(words: Sequence[str]) -> bool:
+    """Whether words of Python alone are among them, or a method's call: `.name(`."""
+    called = zip(words, words[1:], words[2:], strict=False)
+    return not _PYTHON.isdisjoint(words) or any(
+        dot == "." and name.isidentifier() and bracket == "(" for dot, name, bracket in called
+    )
 
 
 def _names_in(words: Iterable[str], module: ModuleFacts) -> int:
