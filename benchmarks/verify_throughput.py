@@ -10,17 +10,21 @@ last lines, which show what more workers bring.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import re
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from machine import environment, say
@@ -31,12 +35,28 @@ from kernelsift.kernels.compiling.targets import parse_targets
 from kernelsift.kernels.isolation.limits import Limits
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.sizing import Question
+from kernelsift.kernels.verdict import decide
 from kernelsift.kernels.verifier import PRELOAD, Verifier
 from kernelsift.source import answer_text, extract, module_class_name
 
 SAMPLE = Path(__file__).parents[1] / "src" / "kernelsift" / "data" / "sample.jsonl"
 HARNESS = Path(__file__).with_name("fresh_harness.py")
 POINTS = 10
+SOAK_FROM = 30
+SOAK_KERNELS = 8
+"""The soak takes those right ones of the first so many rollouts that need least time."""
+SOAK_EVERY = 7
+"""One candidate in so many of the soak misbehaves."""
+MISBEHAVIOUR = (
+    "raise ValueError('at import')",
+    "import os; os._exit(0)",
+    "print('x' * 30_000_000)",
+    "import os\nif os.fork() == 0:\n    os.setsid()\n    import time; time.sleep(600)",
+    "import os\nkept = [open(os.devnull) for _ in range(200)]",
+    "import tempfile\nfor n in range(50):\n    open(f'{tempfile.mkdtemp()}/left', 'w').write('x')",
+    "import ctypes; ctypes.string_at(0)",
+)
+OURS = re.compile(r"/(kernelsift-job-|compile-|reference-|candidate-|triton)")
 
 
 def questions(count: int) -> list[Question]:
@@ -148,33 +168,56 @@ def timed_in_pool(
 
 
 def soak(count: int) -> None:
-    """Verify small kernels over and over; what grows, leaks."""
-    todo = questions(20)
-    say("| candidates | our MB | server MB | open files | processes | entries in tmp |")
-    say("|---|---|---|---|---|---|")
-    with Pool(workers=1, preload=PRELOAD) as pool:
-        verifier = Verifier(pool)
+    """Verify small kernels over and over, misbehaving ones between them; what grows, leaks."""
+    todo = questions(SOAK_FROM)
+    outcomes: Counter[str] = Counter()
+    with (
+        open_compiler(parse_targets("sm_80,sm_90"), 1, "auto") as compiler,
+        Pool(workers=1, preload=PRELOAD) as pool,
+    ):
+        verifier = Verifier(pool, compiler=compiler)
+        right: list[bool] = []
+        _, each = timed_in_pool(lambda q: right.append(is_right(verifier, q)), pool, todo)
+        good = sorted((at for at in range(len(todo)) if right[at]), key=each.__getitem__)
+        cheap = [todo[at] for at in good[:SOAK_KERNELS]]
+        bad = [replace(cheap[0], code=f"{cheap[0].code}\n{extra}") for extra in MISBEHAVIOUR]
+        say("| candidates | our MB | server MB | open files | processes | left in tmp | outcomes |")
+        say("|---|---|---|---|---|---|---|")
         for number in range(count + 1):
             if number % max(count // POINTS, 1) == 0:
-                say(f"| {number} | {' | '.join(map(str, state(pool.server_pid())))} |")
-            verifier.verify(todo[number % len(todo)])
+                seen = ", ".join(f"{name} {times}" for name, times in sorted(outcomes.items()))
+                cells = " | ".join(map(str, state(pool.server_pid())))
+                say(f"| {number:,} | {cells} | {seen} |")
+            turn, other = divmod(number, SOAK_EVERY)
+            from_bad = other == SOAK_EVERY - 1
+            question = bad[turn % len(bad)] if from_bad else cheap[number % len(cheap)]
+            outcomes[decide(verifier.verify(question)).outcome] += 1
+
+
+def is_right(verifier: Verifier, question: Question) -> bool:
+    """Whether the verdict is `correct`."""
+    return decide(verifier.verify(question)).outcome == "correct"
 
 
 def state(server: int) -> tuple[int, int, int, int, int]:
-    """Memory of both processes, our descriptors, the processes of this session, entries of tmp."""
-    listed = subprocess.run(["pgrep", "-P", str(server)], check=False, capture_output=True)
+    """Memory of both processes, our descriptors, processes of the sandbox, its entries in tmp."""
     return (
         memory(os.getpid()),
         memory(server),
-        entries("/proc/self/fd"),
-        len(listed.stdout.split()),
-        entries(tempfile.gettempdir()),
+        sum(1 for _ in Path("/proc/self/fd").iterdir()),
+        like(server),
+        sum(1 for path in Path(tempfile.gettempdir()).rglob("*") if OURS.search(str(path))),
     )
 
 
-def entries(folder: str) -> int:
-    """How many names there are in a folder."""
-    return len(list(Path(folder).iterdir()))
+def like(server: int) -> int:
+    """Processes with the server's command line: itself and all that were forked from it."""
+    own = Path(f"/proc/{server}/cmdline").read_bytes()
+    found = 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += path.read_bytes() == own
+    return found
 
 
 def memory(pid: int) -> int:
