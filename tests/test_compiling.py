@@ -23,7 +23,7 @@ from kernelsift.kernels.isolation.pool import Pool  # noqa: E402
 from kernelsift.kernels.sizing import Question  # noqa: E402
 from kernelsift.kernels.verdict import decide  # noqa: E402
 from kernelsift.kernels.verdict_compiled import compile_findings, refused  # noqa: E402
-from kernelsift.kernels.verifier import PRELOAD, Verifier  # noqa: E402
+from kernelsift.kernels.verifier import Verifier  # noqa: E402
 
 HEAD = "import torch, torch.nn as nn, triton, triton.language as tl\n"
 SCALE = """
@@ -462,7 +462,7 @@ def test_a_launch_is_refused_if_no_target_takes_it(found, refusals, severities):
     assert [finding.severity for finding in compile_findings(found, DECISIVE)] == severities
 
 
-def test_a_kernel_that_only_the_interpreter_runs_is_a_compile_error(pool):
+def test_a_kernel_that_only_the_interpreter_runs_is_a_compile_error(pool, interpreters):
     reference = (
         "import torch\nclass Twice(torch.nn.Module):\n    def forward(self, x):\n"
         "        return x * 2\ndef get_inputs():\n    return [torch.randn(64)]\n"
@@ -486,13 +486,10 @@ class TwiceNew(nn.Module):
         return o
 """
     )
-    with Pool(workers=1, preload=PRELOAD) as interpreting:
-        verifier = Verifier(interpreting, compiler=Compiler(pool, BOTH))
-        broken = verifier.verify(Question(reference, answer, "Twice"), seed=3)
-        good = answer.replace(
-            "    while True:\n        v = v * 2\n        break\n", "    v = v * 2\n"
-        )
-        right = verifier.verify(Question(reference, good, "Twice"), seed=3)
+    verifier = Verifier(interpreters, compiler=Compiler(pool, BOTH))
+    broken = verifier.verify(Question(reference, answer, "Twice"), seed=3)
+    good = answer.replace("    while True:\n        v = v * 2\n        break\n", "    v = v * 2\n")
+    right = verifier.verify(Question(reference, good, "Twice"), seed=3)
     assert decide(broken).outcome == "compile_error"
     assert "Break" in decide(broken).reasons[0]
     assert decide(right).outcome == "correct"

@@ -9,10 +9,9 @@ import pytest
 if importlib.util.find_spec("torch") is None or importlib.util.find_spec("triton") is None:
     pytest.skip("torch and triton are not installed", allow_module_level=True)
 
-from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.verdict import decide
-from kernelsift.kernels.verifier import PRELOAD, Verifier
+from kernelsift.kernels.verifier import Verifier
 
 HEAD = "import torch, triton, triton.language as tl\n"
 NORM = """
@@ -84,9 +83,8 @@ def {signature}:
 
 
 @pytest.fixture(scope="module")
-def verifier():
-    with Pool(workers=1, preload=PRELOAD) as pool:
-        yield Verifier(pool)
+def verifier(interpreters):
+    return Verifier(interpreters)
 
 
 def verdict(verifier, reference, code):

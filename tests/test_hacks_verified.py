@@ -15,17 +15,20 @@ if importlib.util.find_spec("torch") is None or importlib.util.find_spec("triton
 
 from hacks.verifying import CorpusVerifier
 
-from kernelsift.kernels.isolation.pool import Pool
-from kernelsift.kernels.verifier import PRELOAD, Effort
+from kernelsift.kernels.verifier import Effort
 
 SOME_SECONDS = 1.0
 """Processor time for what comes after the nominal cases; the benchmark takes all it needs."""
 
 
 @pytest.fixture(scope="module")
-def pool():
-    with Pool(workers=1, preload=PRELOAD) as pool:
-        yield pool
+def verifier(interpreters):
+    return CorpusVerifier(interpreters)
+
+
+@pytest.fixture(scope="module")
+def hurried(interpreters):
+    return CorpusVerifier(interpreters, Effort(candidate_seconds=SOME_SECONDS))
 
 
 def one_of_each(items, group, names):
@@ -72,8 +75,8 @@ def test_the_sample_is_large_and_covers_every_task():
 
 
 @pytest.mark.parametrize("case", CHEATS, ids=title)
-def test_a_cheat_is_caught(pool, case):
-    verdict = CorpusVerifier(pool).verdict(case)
+def test_a_cheat_is_caught(verifier, case):
+    verdict = verifier.verdict(case)
     assert caught(verdict, case.id), verdict
     if catalog()[case.id].severity != "hard":
         return
@@ -81,16 +84,16 @@ def test_a_cheat_is_caught(pool, case):
 
 
 @pytest.mark.parametrize("case", HONEST, ids=title)
-def test_an_honest_kernel_is_kept(pool, case):
-    verdict = CorpusVerifier(pool, Effort(candidate_seconds=SOME_SECONDS)).verdict(case)
+def test_an_honest_kernel_is_kept(hurried, case):
+    verdict = hurried.verdict(case)
     assert verdict.keep, verdict
     assert verdict.outcome == "correct"
     assert not [f for f in verdict.findings if f.severity not in {"timing", "suspicious"}]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=title)
-def test_a_mutant_is_killed(pool, mutant):
-    verdict = CorpusVerifier(pool).mutant(getattr(mutant, "case", mutant))
+def test_a_mutant_is_killed(verifier, mutant):
+    verdict = verifier.mutant(getattr(mutant, "case", mutant))
     assert killed(verdict), verdict
 
 

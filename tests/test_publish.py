@@ -11,11 +11,13 @@ import pytest
 import yaml
 from build import rollout, write_jsonl
 from fake_hub import TOKEN, USER, FakeHub, Repo
+from pictures import drawn_once, real_pictures
 from test_bad_input import CLOSED
 from test_cli import SAMPLE, Done, call, curated, spawn
 
 from kernelsift.splits import Shares, draw
 
+__all__ = ["drawn_once", "real_pictures"]  # fixtures
 SETS = ("filtered", "unique", "prompts")
 pytestmark = pytest.mark.filterwarnings(  # how huggingface_hub calls its own HTTP library
     "ignore:Use 'content=<...>' to upload raw:DeprecationWarning"

@@ -16,13 +16,14 @@ from build import Counted, opened, reference, rollout, write_jsonl
 from fake_hub import FakeHub
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import drawn_once, real_pictures
 from test_cli import call, curated
 from test_publish import SETS, hub, published, upload
 
 from kernelsift import export, filter_rows, judge, load, publish
 from kernelsift.publishing import shards
 
-__all__ = ["hub"]  # the fixture
+__all__ = ["drawn_once", "hub", "real_pictures"]  # fixtures
 pytestmark = pytest.mark.filterwarnings(  # how huggingface_hub calls its own HTTP library
     "ignore:Use 'content=<...>' to upload raw:DeprecationWarning"
 )
@@ -162,6 +163,7 @@ def test_a_split_without_rows_has_no_file(tmp_path: Path) -> None:
 # --- pictures, commands, manifest -----------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("real_pictures")
 @pytest.mark.parametrize("name", ["filtered", "unique"])
 def test_every_picture_that_the_card_shows_lies_beside_it(tmp_path: Path, name: str) -> None:
     run = published(tmp_path)
@@ -208,6 +210,7 @@ def test_the_manifest_has_the_digest_of_every_file_and_the_settings_of_every_sta
     assert str(tmp_path) not in text
 
 
+@pytest.mark.usefixtures("real_pictures")
 def test_the_same_run_published_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     run = published(tmp_path)
     assert call(tmp_path, "publish", "--run", run).code == 0

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from fake_hub import TOKEN, USER, FakeHub
+from pictures import drawn_once
 from test_cli import curated, spawn, spawn_env
 from test_publish import at_env, hub, upload
 
-__all__ = ["hub"]  # the fixture
+__all__ = ["drawn_once", "hub"]  # fixtures
 pytestmark = pytest.mark.filterwarnings(  # how huggingface_hub calls its own HTTP library
     "ignore:Use 'content=<...>' to upload raw:DeprecationWarning"
 )

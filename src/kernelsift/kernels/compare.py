@@ -46,6 +46,7 @@ class _Sum:
     ratio: float = 0.0
     loose: float = 0.0
     reduced: float = 0.0
+    relative: float = 0.0
     wrong: int = 0
     total: int = 0
     nonfinite: bool = False
@@ -75,6 +76,7 @@ def compare(expected: Expected, got: Any, *, tf32: bool = False) -> Comparison:
             "ratio": _capped(found.ratio),
             "loose_ratio": _capped(found.loose),
             "reduced_ratio": _capped(found.reduced),
+            "relative": _capped(found.relative),
             "elements": found.total,
             "wrong_share": found.wrong / found.total if found.total else 0.0,
             "differences": tuple(shown),
@@ -197,12 +199,12 @@ def _compare_leaf(found: _Sum, want: Any, narrow: Any, have: Any, *, tf32: bool)
         found.total += 1
         found.wrong += not same
         if not same:
-            found.ratio = found.loose = found.reduced = BIG
+            found.ratio = found.loose = found.reduced = found.relative = BIG
         return None
     if not _continuous(narrow):
         wrong = have != narrow
         if bool(wrong.any()):
-            found.ratio = found.loose = found.reduced = BIG
+            found.ratio = found.loose = found.reduced = found.relative = BIG
     else:
         wrong = _compare_continuous(found, want, narrow, have, tf32=tf32)
     found.total += narrow.numel()
@@ -239,6 +241,7 @@ def _compare_continuous(found: _Sum, want: Any, narrow: Any, have: Any, *, tf32:
     found.ratio = max(found.ratio, _worst(error, allowed))
     found.reduced = max(found.reduced, _worst(error, reduced))
     found.loose = max(found.loose, _worst(error, LOOSE + LOOSE * size))
+    found.relative = max(found.relative, _worst(error, size))
     return bad | (error > allowed)
 
 

@@ -15,6 +15,7 @@ from kernelsift.model import Frozen
 
 CaseGroup = Literal[
     "nominal",
+    "extent",  # some sizes larger again, so that they are more than one of its blocks
     "initial",  # both constructed from one seed, no weights are copied
     "values",
     "stress",
@@ -90,6 +91,8 @@ class Comparison(Frozen):
     """Largest error in units of 1e-2 + 1e-2·|y|, what most harnesses allow."""
     reduced_ratio: float | None = None
     """Largest error in units of the bound for half precision."""
+    relative: float | None = None
+    """Largest error in units of the element that it is the error of."""
     elements: Count = 0
     """How many were compared."""
     wrong_share: Share | None = None

@@ -1,5 +1,6 @@
 """What is verified, and at which sizes: a candidate, its reference, and what was made smaller."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kernelsift.kernels.facts import ReferenceRun
@@ -53,6 +54,19 @@ def changes_of(scale: ReferenceResult) -> tuple[tuple[Change, ...], ReferenceRun
         Change(str(c["key"]), int(c["old"]), int(c["new"])) for c in said.get("changes") or ()
     )
     return changes, None
+
+
+def extents_of(changes: Iterable[Change], blocks: Sequence[int]) -> list[tuple[int, int]]:
+    """Sizes as they are now, and two of the candidate's blocks where the original size has those.
+
+    A size that was made smaller may be less than a block, and then no loop over blocks goes on.
+    """
+    found: dict[int, int] = {}
+    for change in changes:
+        doubled = [2 * block for block in blocks if change.new < 2 * block <= change.old]
+        if doubled:
+            found[change.new] = min(max(doubled), found.get(change.new, max(doubled)))
+    return sorted(found.items())
 
 
 def deeper(scale: ReferenceResult) -> float:

@@ -40,7 +40,7 @@ Work = Literal["full_triton", "partial_triton", "figleaf", "fallback", "unknown"
 class Policy(Frozen):
     """Which verdicts drop a row. Changing it needs no new run."""
 
-    decisive: frozenset[CaseGroup] = frozenset({"nominal", "values"})
+    decisive: frozenset[CaseGroup] = frozenset({"nominal", "extent", "values"})
     """Groups of cases in which a wrong answer makes the outcome `wrong`; others make findings."""
     drop_severities: frozenset[Severity] = frozenset({"hard", "not-a-kernel", "bug"})
     drop_ids: frozenset[str] = frozenset()
@@ -97,8 +97,11 @@ _TELLING = 20
 """Elements that would be wrong among those compared."""
 _CLEARLY = 2.0
 """Errors of so many times 1e-2 + 1e-2·|y| at the own sizes: no rounding of the interpreter."""
+_ONE_ROUNDING = 2.0**-8
+"""Of bfloat16, the coarsest type that is common."""
 _MEMORY = re.compile("memory|alloc", re.IGNORECASE)
 """What the sandbox's limit makes programs say."""
+_NARROW = re.compile(r"\b(bfloat16|float16|bf16|fp16|half)\b", re.IGNORECASE)
 _AS_SHIPPED = "right within 1e-2 at its own sizes, inputs and weights, not at others"
 _UNSURE = frozenset({"by-shape", "by-order", "partial"})
 _ANY_SIZE = (
@@ -128,7 +131,7 @@ def decide(facts: VerifyFacts, policy: Policy | None = None) -> Verdict:
         keep=not dropped,
         dropped_by=dropped,
         passes_loose=_passes_loose(facts),
-        reference=health(facts.gate),
+        reference=health(facts.gate, scaled=facts.reference.scaled),
     )
 
 
@@ -143,9 +146,10 @@ def _outcome(facts: VerifyFacts, policy: Policy) -> _Judged:
         return shown
     broken = refused(facts.compiled, policy.decisive)
     unable = facts.run.interpreter_gaps or any(c.status == "unsupported" for c in decisive)
+    decisive = [c for c in decisive if c.group != "extent"]  # it may refuse sizes, not be wrong
     failed = None if broken and unable else _failed(facts, decisive)
-    if failed:
-        return failed
+    if failed and not (broken and failed[1] in {"size", "entry"}):
+        return failed  # what no target compiles is refused at any size
     if broken:
         return "compile_error", None, tuple(map(reason, broken))
     agree = f"{len(decisive)} cases agree with the reference"
@@ -271,12 +275,18 @@ def _raised(facts: VerifyFacts, case: Comparison) -> _Judged:
     why = f"{case.case}: {case.why}"
     if _right_as_shipped(facts):
         return "correct", None, (f"{_AS_SHIPPED}; {why}",)
-    if not case.why.startswith(_ANY_SIZE):
+    if not case.why.startswith(_ANY_SIZE) and not _refuses_type(case.why):
         if facts.reference.unpinned:
             return "unverifiable", "size", (why,)
         if _guessed(facts):
             return "unverifiable", "entry", (f"arguments by their order only; {why}",)
     return "crash", None, (why,)
+
+
+def _refuses_type(why: str) -> bool:
+    """Whether it says that it takes only a narrower type than the reference's."""
+    own = why.startswith(("AssertionError", "TypeError", "ValueError"))
+    return own and _NARROW.search(why) is not None
 
 
 def _work(facts: VerifyFacts, policy: Policy) -> Work:
@@ -325,9 +335,15 @@ def _too_rough(facts: VerifyFacts) -> _Judged | None:
 
 
 def _growth(facts: VerifyFacts) -> float:
-    """Errors of products in lower precision grow with the square root of their number."""
+    """Errors of products in lower precision grow with the square root of their number.
+
+    Where each error is one rounding of its own element, the sum was rounded and not its parts, or
+    the parts have one sign and the sum grows faster than its error.
+    """
     casts = facts.provenance is not None and bool(facts.provenance.rounded)
     if not casts and not facts.run.uses_tf32:
+        return 1.0
+    if all(c.relative is not None and c.relative <= _ONE_ROUNDING for c in _as_shipped(facts)):
         return 1.0
     return math.sqrt(max(facts.reference.deeper, 1.0))
 

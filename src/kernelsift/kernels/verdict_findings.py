@@ -19,6 +19,7 @@ from kernelsift.kernels.verdict_compiled import compile_findings
 _WRONG = frozenset({"differs", "nonfinite"})
 _GROUP: dict[CaseGroup, tuple[str, Severity]] = {
     "nominal": ("K24", "bug"),
+    "extent": ("K25", "bug"),
     "initial": ("K30", "suspicious"),
     "values": ("K27", "bug"),
     "stress": ("K39", "suspicious"),
@@ -63,7 +64,7 @@ def dynamic_findings(
     if facts.gate is not None and facts.gate.degenerate:
         passing = ", ".join(facts.gate.passes("relative", "hardened"))
         yield _finding("K14", "suspicious", f"an answer that needs no kernel passes: {passing}")
-    if facts.gate is not None and facts.gate.launch_bound:
+    if facts.gate is not None and facts.gate.launch_bound and not facts.reference.scaled:
         size = f"{facts.gate.bytes} bytes and {facts.gate.flops} operations"
         yield _finding("K77", "timing", f"{size}: a launch takes longer than the work")
 
@@ -86,13 +87,15 @@ def _comparisons(facts: VerifyFacts, decisive: frozenset[CaseGroup]) -> Iterator
     gaps = bool(facts.run.interpreter_gaps)
     for group, (code, severity) in _GROUP.items():
         cases = [c for c in facts.comparisons if c.group == group]
-        if group not in decisive and not gaps:
+        minor = group not in decisive and not gaps
+        if minor:
             if wrong := [c for c in cases if c.status in _WRONG]:
                 yield _wrong(group, wrong, code, severity)
             if torn := [c for c in cases if c.status == "structure"]:
                 yield _finding(code, severity, f"{torn[0].case}: {torn[0].why}")
-            if raised := [c for c in cases if c.status == "error"]:
-                yield _finding(code, "suspicious", f"raises in {_names(raised)}: {raised[0].why}")
+        raised = [c for c in cases if c.status == "error"]
+        if raised and (minor or (group == "extent" and not gaps)):
+            yield _finding(code, "suspicious", f"raises in {_names(raised)}: {raised[0].why}")
     if rough := [c for c in facts.comparisons if c.status == "imprecise"]:
         yield _imprecise(facts, rough, decisive)
 

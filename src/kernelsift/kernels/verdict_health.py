@@ -22,8 +22,11 @@ class Health(Frozen):
     """A GPU needs less time for the work than for launching a kernel: no speedup means anything."""
 
 
-def health(gate: GateFacts | None) -> Health | None:
-    """Sum a gate up; None where the module did not run."""
+def health(gate: GateFacts | None, *, scaled: bool = False) -> Health | None:
+    """Sum a gate up; None where the module did not run.
+
+    `scaled`: the gate looked at smaller sizes than the module's own, so nothing is said of time.
+    """
     if gate is None or not gate.runs:
         return None
     shares = [t.informative for t in gate.trivial if t.rule == "1e-2" and t.inputs == "own"]
@@ -34,7 +37,7 @@ def health(gate: GateFacts | None) -> Health | None:
         train_random=gate.train_random,
         stateful=gate.stateful,
         informative=shares[0] if shares else None,
-        launch_bound=gate.launch_bound,
+        launch_bound=None if scaled else gate.launch_bound,
     )
 
 

@@ -33,12 +33,13 @@ from kernelsift.kernels.sizing import (
     Sizes,
     changes_of,
     deeper,
+    extents_of,
     pinned_sizes,
     reference_run,
     rewritten,
 )
 
-VERIFIER_VERSION = "3"
+VERIFIER_VERSION = "4"
 """Raised when the same candidate may give other facts."""
 PRELOAD = (
     "torch",
@@ -155,7 +156,9 @@ class Verifier:
         """Run reference and candidate at the sizes given; `patience` is for the first call."""
         summary, timings = case.summary, case.timings
         small = rewritten(case.question, sizes.changes)
-        reference = _timed("reference", timings, lambda: self._reference(small, case))
+        reference = _timed(
+            "reference", timings, lambda: self._reference(small, case, sizes.changes)
+        )
         state = reference_run(reference, sizes)
         if state.status not in {"ok", "degenerate"}:
             return self._facts(summary, state, timings, gate=reference.gate)
@@ -272,12 +275,15 @@ class Verifier:
             self._scaled[key] = known
         return known
 
-    def _reference(self, question: Question, case: _Case) -> ReferenceResult:
+    def _reference(
+        self, question: Question, case: _Case, changes: tuple[Change, ...]
+    ) -> ReferenceResult:
         request = {
             "mode": "cases",
             **_parts(question, case.secret),
             "literals": list(case.static.shape_literals[:8]),
-            "blocks": [],
+            "blocks": list(case.static.blocks),
+            "extents": extents_of(changes, case.static.blocks),
             "budget_seconds": self._effort.budget_seconds,
         }
         return self._ask(case, request, self._effort.limit_seconds)

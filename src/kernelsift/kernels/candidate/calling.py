@@ -203,7 +203,7 @@ class Caller:
             values, _ = self.listed(inputs)
             return lambda target: leading(target(values), self.job.names.get("outputs"))
         bound, _ = match_arguments(self.found, offer_of(self.job, inputs, kwargs))
-        return lambda target: target(**bound)
+        return lambda target: target(*bound.args, **bound.kwargs)
 
     def listed(self, inputs: list[Any]) -> tuple[list[Any], dict[str, tuple[str, str]]]:
         """The list for TorchInductor's `call(args)`, and where each argument comes from."""

@@ -24,6 +24,8 @@ from kernelsift.kernels.reference.reference_result import ReferenceCase, Referen
 _RIGHT = frozenset({"equal", "imprecise"})
 _PACE = 10.0
 """The interpreter may be so many times slower than predicted."""
+_AS_GOOD = 2.0
+"""An inexact answer without kernels is right if its error is at most so many times theirs."""
 _ENOUGH_NOMINAL = 2
 """Nominal answers after which a child that runs out of time still gets a verdict."""
 
@@ -142,7 +144,7 @@ def provenance(
     frame = result.outputs.get(case.name) if case else None
     if case is None or frame is None or "error" in frame:
         return None
-    facts = frame.get("facts") or {}
+    facts, answered = frame.get("facts") or {}, frame.get("output")
     launches, sample = facts.get("launches") or [], _sample(frame)
     shares = [float(part["stored"]) for part in facts.get("coverage") or []]
     ops = tuple(
@@ -160,8 +162,8 @@ def provenance(
         kernels=tuple(dict.fromkeys(str(one["kernel"]) for one in launches)),
         copy_only=_copy_only(result, [c.name for c in nominal]),
         coverage=min(shares) if shares and not sample else None,
-        ablation_noop=_ablation(result.steps.get("noop"), case, tf32=tf32),
-        ablation_raise=_ablation(result.steps.get("raise"), case, tf32=tf32),
+        ablation_noop=_ablation(result.steps.get("noop"), case, answered, tf32=tf32),
+        ablation_raise=_ablation(result.steps.get("raise"), case, answered, tf32=tf32),
         torch_ops=ops,
         torch_share=_torch_share(ops, facts.get("work") or {}, sample),
     )
@@ -259,15 +261,21 @@ def _differs(
     return compare(case.expected, frame.get("output"), tf32=tf32).status not in _RIGHT
 
 
-def _ablation(frame: dict[str, Any] | None, case: ReferenceCase, *, tf32: bool) -> Ablation:
+def _ablation(
+    frame: dict[str, Any] | None, case: ReferenceCase, answered: Any, *, tf32: bool
+) -> Ablation:
+    """Whether the answer without kernels is right: as good as `answered`, the one with them."""
     if frame is None:
         return "not-run"
     if "error" in frame:
         return "raises"
     if not case.expected.informative and frame.get("step") == "noop":
         return "not-run"  # fresh memory may be right by itself
-    status = compare(case.expected, frame.get("output"), tf32=tf32).status
-    return "right" if status in _RIGHT else "wrong"
+    found = compare(case.expected, frame.get("output"), tf32=tf32)
+    if found.status == "imprecise":
+        plain = compare(case.expected, answered, tf32=tf32)
+        return "right" if (found.ratio or 0.0) <= _AS_GOOD * (plain.ratio or 0.0) else "wrong"
+    return "right" if found.status in _RIGHT else "wrong"
 
 
 def _torch_share(

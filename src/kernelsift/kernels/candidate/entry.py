@@ -13,7 +13,9 @@ from kernelsift.kernels.fingerprints import Weight, match_values
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FUNCTIONS = ("triton_kernel_wrapper", "kernel_function", "triton_run", "forward")
+WRAPPERS = ("triton_kernel_wrapper", "kernel_function", "triton_run")
+"""Functions that are agreed on as the answer."""
+FUNCTIONS = (*WRAPPERS, "forward")
 INDUCTOR_MARKS = ("torch._inductor", "torch._C._dynamo.guards")
 
 
@@ -40,7 +42,11 @@ def find_entry(
     seen = [f"class {name}" for name in classes] + [f"def {name}" for name in functions]
     style = "inductor" if _is_inductor(tree) else "plain"
     names = [hint, "ModelNew", f"{module_name}New" if module_name else None, module_name, "Model"]
+    wrapper = next((name for name in WRAPPERS if name in functions), None)
     for name in names:
+        copied = name in names[3:] and name != hint and wrapper is not None
+        if name in classes and copied and not _launches(classes[name], functions):
+            return Entry("function", str(wrapper), style), seen  # the class is the reference's copy
         if name in classes:
             return Entry("class", str(name), style), seen
         if name is not None and name == hint and name in functions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,16 +34,18 @@ class Offer:
 
 def match_arguments(
     function: Any, offer: Offer
-) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
+) -> tuple[inspect.BoundArguments, dict[str, tuple[str, str]]]:
     """Arguments for a function: by name among inputs, weights, init values, then by order.
 
+    `*args` gets the inputs that no parameter took, and then the weights in the reference's order.
     Also says for each weight by which parameter it went in and how: by name, as the only one left
     (`shape`), or by order. A default of None gives way to a weight of that kind.
     NoMatchError (a TypeError) if a parameter without a default stays empty.
     """
+    signature = inspect.signature(function)
     parameters = [
         parameter
-        for parameter in inspect.signature(function).parameters.values()
+        for parameter in signature.parameters.values()
         if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
     ]
     groups = [list(offer.inputs), list(offer.weights), list(offer.inits)]
@@ -56,11 +59,10 @@ def match_arguments(
             found[parameter] = (name, how)
 
     for parameter in parameters:
-        for group in groups:
-            position = _named(parameter.name, group)
-            if position is not None:
-                take(parameter.name, group, position, "name")
-                break
+        positions = ((group, _named(parameter.name, group)) for group in groups)
+        place = next(((group, at) for group, at in positions if at is not None), None)
+        if place is not None:
+            take(parameter.name, *place, "name")
     for parameter in parameters:
         if parameter.name in bound:
             continue
@@ -72,7 +74,22 @@ def match_arguments(
             raise NoMatchError(
                 f"nothing to pass for the argument {parameter.name!r}", _on_offer(offer)
             )
-    return bound, found
+    rest = next((p for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), None)
+    if rest is not None:
+        found |= {name: (name, "order") for name, _ in weights}
+        bound[rest.name] = tuple(value for group in groups[:2] for _, value in group)
+    return _call(signature, bound), found
+
+
+def _call(signature: inspect.Signature, bound: dict[str, Any]) -> inspect.BoundArguments:
+    """The call; a parameter before `*args` that nothing was found for gets its default."""
+    call = inspect.BoundArguments(signature, OrderedDict())
+    for name, parameter in signature.parameters.items():
+        if name in bound:
+            call.arguments[name] = bound[name]
+        elif parameter.default is not parameter.empty:
+            call.arguments[name] = parameter.default
+    return call
 
 
 def _by_order(parameter: inspect.Parameter, groups: list[Named]) -> tuple[Named, int] | None:

@@ -7,7 +7,7 @@ from kernelsift.kernels.candidate.candidate_result import CandidateResult
 from kernelsift.kernels.facts import CaseGroup
 from kernelsift.kernels.reference.reference_result import ReferenceResult
 
-_OTHER_SIZES: frozenset[CaseGroup] = frozenset({"shape", "literal-shape", "layout"})
+_OTHER_SIZES: frozenset[CaseGroup] = frozenset({"extent", "shape", "literal-shape", "layout"})
 
 
 def launches_of(result: CandidateResult, reference: ReferenceResult) -> Iterator[Any]:

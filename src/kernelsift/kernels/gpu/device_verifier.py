@@ -158,7 +158,7 @@ class DeviceVerifier:
             "class_name": question.class_name,
             "seed": secret,
             "literals": list(static.shape_literals[:8]),
-            "blocks": [],
+            "blocks": list(static.blocks),
             "budget_seconds": 1e9,
         }
         seconds = self._effort.reference_seconds

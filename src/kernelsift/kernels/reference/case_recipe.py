@@ -17,6 +17,8 @@ class CaseOptions:
     """Integers that the candidate compares with sizes."""
     blocks: tuple[int, ...] = ()
     """Block sizes that the candidate uses."""
+    extents: tuple[tuple[int, int], ...] = ()
+    """Sizes that were made smaller, and what they grow to again: two blocks of the candidate."""
     budget_seconds: float = 20.0
     """For all cases together, as predicted."""
     max_elements: int = 1 << 20

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels.facts import CaseGroup
@@ -49,6 +50,23 @@ def shape_recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions
     ]
 
 
+def extent_recipes(prepared: "Prepared", options: CaseOptions) -> list[Recipe]:
+    """Cases in which a size that was made smaller, wherever it occurs, is two blocks long again."""
+    inputs = prepared.maker.template
+    found = []
+    for number, (size, grown) in enumerate(options.extents):
+        sizes = remapped(inputs, {size: grown})
+        if sizes and all(math.prod(shape) <= options.max_elements for shape in sizes.values()):
+            seed = options.seed + 60 + number
+            make = partial(_grown, prepared, seed, sizes)
+            found.append(Recipe(f"extent-{size}-to-{grown}", "extent", make))
+    return found
+
+
+def _grown(prepared: "Prepared", seed: int, sizes: Sizes) -> list[Any]:
+    return list(prepared.maker.make(seed, sizes))
+
+
 def _maker(
     prepared: "Prepared", facts: "GateFacts", sizes: Sizes, seed: int
 ) -> Callable[[], list[Any]]:
@@ -87,6 +105,7 @@ def _plans(
     if facts.all_dims:
         sizes = {size: other_size(size) for tensor in tensors_in(inputs) for size in tensor.shape}
         plans.append(("all-dims", "shape", remapped(inputs, sizes)))
+    plans += _long_plans(inputs, free, options)
     if 0 in free:
         plans.append(("batch-1", "shape", resized(inputs, {0: 1})))
     plans += _literal_plans(inputs, free, options.literals)
@@ -119,6 +138,21 @@ def _several_blocks(inputs: list[Any], free: list[int], options: CaseOptions) ->
     wanted = math.ceil((SEVERAL_BLOCKS * block + 1) / row)
     grown = max(wanted, axes[axis].size + 1) | 1
     return {axis: min(grown, max(options.max_elements // row, 1))}
+
+
+def _long_plans(
+    inputs: list[Any], free: list[int], options: CaseOptions
+) -> list[tuple[str, CaseGroup, Sizes]]:
+    """Each free axis two blocks and one element long: whether a loop over blocks goes on."""
+    if not options.blocks:
+        return []
+    axes, size = axes_of(inputs), 2 * max(options.blocks) + 1
+    beside = {axis: min(axes[axis].size, BESIDE) for axis in free}
+    return [
+        (f"long-axis-{axis}", "shape", resized(inputs, {**beside, axis: size}))
+        for axis in free
+        if axes[axis].size < size
+    ]
 
 
 def _tile_plans(inputs: list[Any], free: list[int]) -> list[tuple[str, CaseGroup, Sizes]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels.facts import CaseGroup
 from kernelsift.kernels.reference.case_recipe import CaseOptions, Recipe
-from kernelsift.kernels.reference.case_shapes import shape_recipes
+from kernelsift.kernels.reference.case_shapes import extent_recipes, shape_recipes
 from kernelsift.kernels.reference.case_values import value_recipes
 from kernelsift.kernels.reference.cost import predict_seconds
 from kernelsift.kernels.reference.gate_probe import reference_answer
@@ -94,9 +94,10 @@ def recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -> l
     if facts.train_random is False:
         make = lambda: maker.make(seed + 91)  # noqa: E731 -- two words are enough
         modes.insert(0, Recipe("other-mode", "mode", make, other_mode=True))
-    early = 3 + sum(recipe.name.startswith("beyond") for recipe in shapes)
+    early = 3 + sum(recipe.name.startswith(("beyond", "long")) for recipe in shapes)
     first, rest = shapes[:early], shapes[early:]
-    return [*nominal[:2], *initial, *first, *modes, *values, *nominal[2:], *rest]
+    extents = extent_recipes(prepared, options)
+    return [*nominal[:2], *initial, *extents, *first, *modes, *values, *nominal[2:], *rest]
 
 
 def _nominal(maker: Any, seed: int, *, own: bool) -> Callable[[], list[Any]]:

@@ -1,8 +1,8 @@
 """The job of a child that holds a reference: measure it, make cases, say what is right.
 
 Payload (a wire dict): nonce, code, class_name, mode (gate, cases, scale, shipped), seed, and for
-cases literals, blocks, budget_seconds, max_elements; for scale pinned (names) and factor (on what
-the interpreter can bear).
+cases literals, blocks, extents, budget_seconds, max_elements; for scale pinned (names) and factor
+(on what the interpreter can bear).
 Frames: `gate` {facts}; `loaded` {init, state, hidden}; `case` …; `scaled` {changes, facts}; `end`.
 """
 
@@ -62,6 +62,7 @@ def options_from(request: dict[str, Any]) -> CaseOptions:
         seed=request["seed"],
         literals=tuple(request.get("literals", ())),
         blocks=tuple(request.get("blocks", ())),
+        extents=tuple((size, grown) for size, grown in request.get("extents", ())),
         **{name: request[name] for name in known},
     )
 

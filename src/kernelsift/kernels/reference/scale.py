@@ -156,17 +156,33 @@ def pinned_names(candidate: str, found: Iterable[Constant]) -> frozenset[str]:
     """Return the keys of constants whose value the candidate writes into its kernels or classes.
 
     Such a size cannot change without making a right candidate wrong: `BLOCK = 512` next to rows of
-    512. Its own module-level copies do not count, they change with the problem. Values up to 16
-    are everywhere and pin nothing.
+    512. Its own module-level copies do not count, they change with the problem; nor do tiles that
+    an autotuner chooses from. Values up to 16 are everywhere and pin nothing.
     """
     tree = _tree(candidate)
     copies = {id(part) for _, node in _places(tree) for part in ast.walk(node)}
+    copies |= {id(node) for node in _tuned(tree)}
     written = {
         node.value
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and type(node.value) is int and id(node) not in copies
     }
     return frozenset(c.key for c in found if c.value > 16 and c.value in written)
+
+
+def _tuned(tree: ast.AST) -> Iterator[ast.Constant]:
+    """Values in `triton.Config({...})` whose key takes several: tiles, and not sizes."""
+    values: dict[object, list[ast.Constant]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Config":
+            for tiles in node.args[:1]:
+                if isinstance(tiles, ast.Dict):
+                    for key, value in zip(tiles.keys, tiles.values, strict=True):
+                        if isinstance(key, ast.Constant) and isinstance(value, ast.Constant):
+                            values.setdefault(key.value, []).append(value)
+    for found in values.values():
+        if len({value.value for value in found}) > 1:
+            yield from found
 
 
 def smaller(value: int) -> int | None:

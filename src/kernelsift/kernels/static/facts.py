@@ -75,6 +75,8 @@ class StaticFacts:
     """By line, then by id; each id once a line."""
     shape_literals: tuple[int, ...] = ()
     """Positive integers that sizes are compared with or divided by; ascending."""
+    blocks: tuple[int, ...] = ()
+    """Block sizes that its kernels get; ascending."""
     uses_cuda: bool = False
     """Device strings, `.cuda()` or `torch.cuda` appear."""
     inductor_style: bool = False
