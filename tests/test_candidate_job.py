@@ -200,6 +200,16 @@ def test_the_entry_point_is_found(code, name):
     assert entry.name == name
 
 
+def test_a_copy_of_the_reference_beside_a_wrapper_is_not_called():
+    copy = "import torch\nclass Foo(torch.nn.Module):\n    def forward(self, x): return {}\n"
+    code = copy + "def kernel_function(x):\n    k[(1,)](x)\n    return x\n"
+    found = [find_entry(code.format(does), "Foo", None)[0] for does in ("x", "kernel_function(x)")]
+    assert [entry.name for entry in found if entry] == ["kernel_function", "Foo"]
+    named, _ = find_entry(code.format("x"), "Foo", "Foo")
+    assert named is not None
+    assert named.name == "Foo"
+
+
 def test_no_entry_tells_what_was_seen():
     assert find_entry("def a(): pass\ndef b(): pass", "Foo", None) == (None, ["def a", "def b"])
 
@@ -231,6 +241,15 @@ def test_constant_weights_are_not_recognised_by_their_values():
     own = {"gain": weight(torch.ones(3)), "shift": weight(torch.zeros(3))}
     given = {"shift": weight(torch.zeros(3)), "gain": weight(torch.ones(3))}
     assert {how for _, how in match_weights(own, given).values()} == {"name"}
+
+
+def test_star_arguments_get_the_inputs_and_then_the_weights():
+    offer = Offer([("x", 1), ("y", 2)], [("layer.weight", 3), ("layer.bias", 4)], [("eps", 5)])
+    call, weights = match_arguments(lambda *args: None, offer)
+    assert call.args == (1, 2, 3, 4)
+    assert {how for _, how in weights.values()} == {"order"}
+    call, _ = match_arguments(lambda y, eps=0, *rest, scale=7: None, offer)
+    assert (call.args, call.kwargs) == ((2, 5, 1, 3, 4), {"scale": 7})
 
 
 def test_an_argument_without_a_source_is_an_error():

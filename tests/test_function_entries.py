@@ -143,6 +143,15 @@ def test_a_wrong_answer_with_weights_by_order_alone_shows_nothing(verifier):
     assert (said.outcome, said.unverifiable) == ("unverifiable", "entry")
 
 
+def test_a_function_of_star_arguments_is_called_with_inputs_and_weights(verifier):
+    star = two("kernel_function(*args)").replace(
+        "    x, (K, N)", "    x, w1, b1, w2, b2 = args\n    scale = 0.5\n    x, (K, N)"
+    )
+    assert "= args" in star
+    _, said = verdict(verifier, TWO, star)
+    assert (said.outcome, said.keep) == ("correct", True), said
+
+
 def test_an_argument_that_nothing_fits_is_no_entry_and_says_what_there_is(verifier):
     code = norm("kernel_function(x, residual, weight, bias, eps, a, b, c)")
     run, said = verdict(verifier, NORM, code)

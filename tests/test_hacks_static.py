@@ -162,6 +162,37 @@ def test_shape_literals_are_the_numbers_that_sizes_are_compared_with() -> None:
     assert static_facts(code, None).shape_literals == (7, 48, 4096)
 
 
+BLOCKS = """
+import triton, triton.language as tl
+TILE = 512
+@triton.autotune(configs=[triton.Config({"ROWS": 64}), triton.Config({"ROWS": 128})], key=["n"])
+@triton.jit
+def first(x, n, ROWS: tl.constexpr, COLUMNS: tl.constexpr = 32): pass
+@triton.jit
+def second(x, n, EVEN: tl.constexpr, TILE_N: tl.constexpr): pass
+def run(x):
+    width = 1024
+    first[(1,)](x, 256)
+    second[(1,)](x, 2048, 1, TILE_N=width)
+    second[(1,)](x, 8, True, TILE, num_warps=16)
+"""
+
+
+def test_blocks_are_what_constexpr_parameters_get() -> None:
+    assert static_facts(BLOCKS, None).blocks == (32, 64, 128, 512, 1024)
+
+
+def test_a_class_that_only_copies_the_reference_is_no_entry_beside_a_wrapper() -> None:
+    code = (
+        "import torch, triton\n@triton.jit\ndef k(x): pass\nclass Model(torch.nn.Module):\n"
+        "    def forward(self, x):\n        return x\n"
+        "def kernel_function(x):\n    k[(1,)](x)\n    return x\n"
+    )
+    launching = code.replace("        return x", "        return kernel_function(x)")
+    assert static_facts(code, "Model").entries[0].name == "kernel_function"
+    assert static_facts(launching, "Model").entries[0].name == "Model"
+
+
 def test_kernel_facts_tell_what_a_kernel_does() -> None:
     case = next(c for c in honest() if c.style == "storing-helper" and c.task == "LearnedSwish")
     helper, kernel = static_facts(case.code, case.task).kernels

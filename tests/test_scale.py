@@ -10,6 +10,7 @@ from kernelsift.kernels.reference.scale import (
     rewrite_constants,
     smaller,
 )
+from kernelsift.kernels.sizing import extents_of
 
 NORM = """
 import torch
@@ -129,3 +130,30 @@ def test_a_size_written_as_a_product_is_a_size():
     code = "m = 128 * 4\nn = 2 * (8 + 8)\n"
     assert {c.key: c.value for c in constants(code)} == {"m": 512, "n": 32}
     assert rewrite_constants(code, [Change("m", 512, 64)]) == "m = 64\nn = 2 * (8 + 8)\n"
+
+
+def test_tiles_that_an_autotuner_chooses_from_pin_nothing():
+    tuned = "[triton.Config({'ROWS': 256}), triton.Config({'ROWS': 64})]"
+    fixed = "[triton.Config({'ROWS': 256}), triton.Config({'ROWS': 256}, num_warps=8)]"
+    code = "@triton.autotune(configs={}, key=[])\n@triton.jit\ndef k(x, ROWS): pass\n"
+    assert pinned_names(code.format(tuned), constants(NORM)) == set()
+    assert pinned_names(code.format(fixed), constants(NORM)) == {"height"}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "extents"),
+    [
+        ((128,), [(32, 256)]),
+        ((64, 1024), [(32, 2048)]),
+        ((4096,), []),
+        ((16,), []),
+        ((), []),
+    ],
+)
+def test_a_size_grows_again_to_two_blocks_where_the_original_has_them(blocks, extents):
+    assert extents_of([Change("dim", 4096, 32)], blocks) == extents
+
+
+def test_of_two_sizes_that_became_one_the_smaller_original_counts():
+    changes = [Change("rows", 4096, 32), Change("columns", 256, 32)]
+    assert extents_of(changes, (64, 1024)) == [(32, 128)]

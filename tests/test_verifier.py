@@ -158,6 +158,106 @@ def test_a_kernel_that_covers_only_smaller_sizes_is_wrong(verifier):
     assert (verdict.outcome, verdict.keep) == ("wrong", False), verdict
 
 
+ROW_MEANS = """
+import torch
+from torch import nn
+
+rows, width = 256, 32768
+
+
+class Means(nn.Module):
+    def forward(self, x):
+        return x.mean(1)
+
+
+def get_inputs():
+    return [torch.randn(rows, width)]
+
+
+def get_init_inputs():
+    return []
+"""
+ROW_MEANS_KERNEL = """
+import torch
+import triton
+import triton.language as tl
+from torch import nn
+
+
+@triton.jit
+def means(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    total = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, n, BLOCK):
+        at = START + tl.arange(0, BLOCK)
+        total += tl.load(x_ptr + row * n + at, mask=at < n, other=0.0)
+    tl.store(y_ptr + row, tl.sum(total, 0) / n)
+
+
+class MeansNew(nn.Module):
+    def forward(self, x):
+        x = x.contiguous()
+        y = torch.empty(x.shape[0], device=x.device)
+        means[(x.shape[0],)](x, y, x.shape[1], BLOCK=2048)
+        return y
+"""
+
+
+@pytest.mark.parametrize(("start", "right"), [("start", True), ("0", False)])
+def test_a_loop_over_blocks_is_followed_to_its_second_block(interpreters, start, right):
+    code = ROW_MEANS_KERNEL.replace("START", start)
+    facts = Verifier(interpreters).verify(Question(ROW_MEANS, code, "Means"), SEED)
+    verdict = decide(facts)
+    assert verdict.keep == right, verdict
+    assert right or verdict.outcome == "wrong" or "K25" in verdict.dropped_by
+
+
+STARTED = """
+import torch
+from torch import nn
+
+
+class Loss(nn.Module):
+    def forward(self, x):
+        return 1 - x.mean() * 1e-4
+
+
+def get_inputs():
+    return [torch.rand(64, 64)]
+
+
+def get_init_inputs():
+    return []
+"""
+STARTED_KERNEL = """
+import torch
+import triton
+import triton.language as tl
+from torch import nn
+
+
+@triton.jit
+def loss(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    total = tl.sum(tl.load(x_ptr + at, mask=at < n, other=0.0), 0)
+    tl.store(y_ptr, tl.load(y_ptr) - total / n * 1e-4)
+
+
+class LossNew(nn.Module):
+    def forward(self, x):
+        x, y = x.contiguous(), torch.ones((), device=x.device)
+        loss[(1,)](x, y, x.numel(), BLOCK=triton.next_power_of_2(x.numel()))
+        return y
+"""
+
+
+def test_work_that_changes_little_is_still_the_kernel_s(verifier):
+    verdict = decide(verifier.verify(Question(STARTED, STARTED_KERNEL, "Loss"), SEED))
+    assert verdict.outcome == "correct"
+    assert verdict.work != "fallback"
+    assert "K04" not in {finding.id for finding in verdict.findings}
+
+
 def test_a_kernel_that_is_the_identity_on_its_own_inputs_is_no_copy(verifier):
     reference = (MODULES / "Swish" / "reference.py").read_text(encoding="utf-8")
     reference = reference.replace("torch.randn", "torch.rand").replace(
@@ -207,5 +307,15 @@ def test_verify_file_reads_a_completion_and_says_which_elements_differ():
     given = ["verify-file", str(folder / "reference.py"), str(folder / "wrong.md")]
     done = CliRunner().invoke(cli, [*given, "--targets", "none"])
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("wrong, ")
+    assert done.stdout.startswith("wrong, full triton · dropped by outcome:wrong")
+    assert "called: class SwishNew" in done.stdout
     assert "expected" in done.stdout
+
+
+def test_verify_file_calls_what_it_is_told_to(tmp_path):
+    answer = tmp_path / "answer.py"
+    answer.write_text(question("Swish", "fused").code, encoding="utf-8")
+    given = ["verify-file", str(MODULES / "Swish" / "reference.py"), str(answer)]
+    done = CliRunner().invoke(cli, [*given, "--entry", "Swosh"])
+    assert done.exit_code == 2, done.output
+    assert "has no class or function 'Swosh'; leave --entry out to search" in done.output

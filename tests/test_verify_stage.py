@@ -611,7 +611,7 @@ def test_why_shows_the_failing_case_its_elements_and_the_findings_with_their_lin
     assert "verify dropped it (wrong): wrong, full triton" in wrong
     assert "output 0 at [1, 2]: expected 0.5, got 7" in wrong
     assert "verify dropped it (K40)" in cheat
-    assert "K40 hard: line 7: CACHE[x.data_ptr()]" in cheat
+    assert "K40 pointer-cache (hard): line 7: CACHE[x.data_ptr()]" in cheat
     assert "verify could not tell (unverifiable-size)" in size
     assert "all sizes are too large" in size
     assert seen["verify"]["facts"]["comparisons"][0]["status"] == "differs"

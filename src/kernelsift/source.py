@@ -133,6 +133,13 @@ def method(node: ast.ClassDef, name: str) -> ast.FunctionDef | None:
     return found[-1] if found else None
 
 
+def top_level_names(code: str) -> frozenset[str]:
+    """Return the names of the classes and functions of a program; none where it is no Python."""
+    tree = parse(code)
+    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return frozenset(n.name for n in tree.body if isinstance(n, kinds)) if tree else frozenset()
+
+
 def dotted(node: ast.AST) -> str:
     """Return `a.b.c` for a chain of names, "" for anything else."""
     parts: list[str] = []

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from kernelsift.config import Verify
 from kernelsift.errors import DataError
-from kernelsift.source import extract, module_class_name
+from kernelsift.source import extract, module_class_name, top_level_names
 
 if TYPE_CHECKING:
     from kernelsift.kernels.facts import VerifyFacts
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from kernelsift.stages.verify import Checks
 
 PACKAGES = ("torch", "triton")
-Sandbox = Literal["auto", "required", "off"]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,12 @@ class Checked:
         from kernelsift.kernels.verdict_health import health_line
 
         verdict, facts = self.verdict, self.facts
-        out = [words.headline(verdict.outcome, verdict.unverifiable, verdict.work)]
+        head = words.headline(verdict.outcome, verdict.unverifiable, verdict.work)
+        fate = "kept" if verdict.keep else f"dropped by {', '.join(verdict.dropped_by)}"
+        out = [f"{head} · {fate}"]
         out += [f"  {text}" for text in verdict.reasons[: words.CASES_SHOWN]]
+        if called := words.called_line(facts.run):
+            out.append(called)
         out += words.failing_cases(facts.comparisons)
         if verdict.findings:
             out.append("findings")
@@ -134,17 +136,18 @@ def open_verifier(checks: "Checks", workers: int = 1) -> Iterator[Opened]:
 def verify_file(
     reference: Path,
     answer: Path,
+    cfg: Verify,
     *,
-    class_name: str | None,
-    sandbox: Sandbox,
-    device: Device = "auto",
-    targets: str = "sm_80,sm_90",
+    class_name: str | None = None,
+    entry: str | None = None,
 ) -> Checked:
     """Verify the program (or the completion) in one file against the module in another.
 
+    `entry` names the class or function of the answer; without it the usual names are looked for.
+
     Raises:
         ConfigError: the sandbox or the GPU asked for cannot be had, or a target is not known.
-        DataError: a file cannot be read, or holds no program.
+        DataError: a file cannot be read, holds no program, or none of that name.
     """
     from kernelsift.kernels.sizing import Question
     from kernelsift.kernels.verdict import decide
@@ -153,8 +156,10 @@ def verify_file(
     code = text if answer.suffix == ".py" else extract(text).code
     if not code:
         raise DataError(f"{answer} holds no program")
-    question = Question(module, code, class_name or module_class_name(module))
-    checks = checks_for(Verify(sandbox=sandbox, device=device, targets=targets))
+    if entry is not None and entry not in top_level_names(code):
+        raise DataError(f"{answer} has no class or function {entry!r}; leave --entry out to search")
+    question = Question(module, code, class_name or module_class_name(module), entry)
+    checks = checks_for(cfg)
     with open_verifier(checks) as opened:
         facts = opened.verifier.verify(question)
         return Checked(facts, decide(facts, checks.policy), opened.notes)

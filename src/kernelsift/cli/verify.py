@@ -79,6 +79,7 @@ def verify(
 @click.argument("reference", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("answer", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--class", "class_name", help="The module's class; the last one when not given.")
+@click.option("--entry", metavar="NAME", help="The answer's class or function to call.")
 @click.option(
     "--sandbox",
     type=SANDBOX,
@@ -101,11 +102,21 @@ def verify(
     help="GPUs that launches are compiled for, none needed here; `none` compiles nothing.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def verify_file(reference: Path, answer: Path, *, as_json: bool, **asked: Any) -> None:
+def verify_file(
+    reference: Path,
+    answer: Path,
+    *,
+    class_name: str | None,
+    entry: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Run the kernel in ANSWER against the PyTorch module in REFERENCE; no GPU is needed."""
+    from kernelsift.config import Verify
     from kernelsift.verifying import verify_file as check
 
-    found = check(reference, answer, **asked)
+    cfg = Verify(**settings)
+    found = check(reference, answer, cfg, class_name=class_name, entry=entry)
     if as_json:
         console.as_json(found.as_json())
         return

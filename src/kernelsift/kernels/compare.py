@@ -175,6 +175,8 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _kind(value: Any) -> str:
+    if value is None:
+        return "None"
     return "a tensor" if _is_tensor(value) else f"of type {type(value).__name__}"
 
 

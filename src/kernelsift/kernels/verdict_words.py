@@ -1,8 +1,10 @@
 """A verdict in words, for people."""
 
+from collections import Counter
 from collections.abc import Iterable
 
-from kernelsift.kernels.facts import Comparison, Finding
+from kernelsift.kernels.catalog import catalog
+from kernelsift.kernels.facts import Comparison, Finding, RunFacts
 
 CASES_SHOWN = 4
 _WRONG = frozenset({"differs", "structure", "nonfinite", "imprecise", "error"})
@@ -17,16 +19,39 @@ def headline(outcome: str, unverifiable: str | None, work: str) -> str:
 
 
 def finding_line(finding: Finding) -> str:
-    """One finding with its place and its evidence."""
+    """One finding with its name in the catalog, its place and its evidence."""
     place = f"line {finding.line}: " if finding.line else ""
-    return f"{finding.id} {finding.severity}: {place}{finding.evidence}"
+    known = catalog().get(finding.id)
+    name = f" {known.name}" if known else ""
+    return f"{finding.id}{name} ({finding.severity}): {place}{finding.evidence}"
+
+
+def called_line(run: RunFacts) -> str:
+    """What was called, and how its weights were found; empty where nothing was."""
+    if run.entry is None:
+        return ""
+    kind = {"class": "class ", "function": "function ", "call": ""}.get(run.entry_kind or "", "")
+    how = run.weight_map or "none"
+    weights = "" if how == "none" else f", weights {how.replace('-', ' ')}"
+    return f"called: {kind}{run.entry}{weights}"
 
 
 def failing_cases(comparisons: Iterable[Comparison]) -> list[str]:
-    """The first cases that did not come out right, with their first wrong elements."""
+    """The first cases that did not come out right, with their first wrong elements.
+
+    An error that several cases raise is said once.
+    """
     out = []
-    for comparison in [c for c in comparisons if c.status in _WRONG][:CASES_SHOWN]:
-        out.append(f"case {comparison.case}: {comparison.status} {comparison.why}".rstrip())
+    failed = [c for c in comparisons if c.status in _WRONG]
+    same = Counter(c.why for c in failed if c.why)
+    firsts: dict[str, Comparison] = {}
+    for comparison in failed:
+        firsts.setdefault(comparison.why or comparison.case, comparison)
+    for comparison in list(firsts.values())[:CASES_SHOWN]:
+        again = same[comparison.why] - 1
+        more = f" and {again} more" if again > 0 else ""
+        why = f": {comparison.why}" if comparison.why else ""
+        out.append(f"case {comparison.case}{more}: {comparison.status}{why}")
         out += [
             f"  output {d.output} at {list(d.index)}: expected {d.expected}, got {d.got}"
             for d in comparison.differences

@@ -317,10 +317,19 @@ def _status(
     return *known[child.status], None
 
 
+def _not_found(seen: Any) -> str:
+    """Why nothing was called, in words; what was seen may be a list of names or of reasons."""
+    names = [str(name) for name in seen or []]
+    if names and not names[0].startswith(("class ", "def ")):
+        return "; ".join(names)
+    said = ", ".join(names) or "neither a class nor a function"
+    return f"nothing that answers the task was found; the program has {said}"
+
+
 def _load_status(problem: dict[str, Any]) -> tuple[RunStatus, str, int | None]:
     event = problem["event"]
     if event == "no_entry":
-        return "no-entry", f"seen: {problem.get('seen')}", None
+        return "no-entry", _not_found(problem.get("seen")), None
     if event == "interpreter_error":
         return "not-run", str(problem.get("message")), None
     error = problem.get("error") or {}
