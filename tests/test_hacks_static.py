@@ -317,3 +317,17 @@ def test_an_answer_beside_the_descriptor_that_the_kernel_writes_is_left_uninitia
     body = "out_desc.store([row, 0], x_desc.load([row, 0]) * 2)"
     code = DESCRIBED.format(body=body).replace("return out", "return torch.empty_like(x)")
     assert found(static_facts(code, None), "K23") == {"hard"}
+
+
+@pytest.mark.parametrize(
+    ("line", "severity"),
+    [
+        ("triton.knobs.compilation.disable_line_info = True", "suspicious"),
+        ("triton.knobs = None", "hard"),
+        ("triton.runtime = None", "hard"),
+    ],
+)
+def test_settings_of_triton_are_no_replaced_functions(line: str, severity: str) -> None:
+    plain = next(c for c in honest() if c.style == "function").code
+    seen = static_facts(f"{plain}\n{line}\n", None)
+    assert {f.severity for f in seen.findings if f.id in {"K50", "K51"}} == {severity}
