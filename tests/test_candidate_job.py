@@ -167,6 +167,26 @@ def test_patched_functions_and_odd_outputs_are_seen(child):
     assert "!unsupported" in behave(child, lazy)["x"]["output"]
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("torch.backends.cuda.matmul.allow_tf32 = True", "cuda:matmul.allow_tf32 = True"),
+        ("torch.set_float32_matmul_precision('high')", "cuda:matmul.allow_tf32 = True"),
+        ("torch.backends.cuda.matmul.fp32_precision = 'tf32'", "cuda:matmul.allow_tf32 = tf32"),
+    ],
+)
+def test_a_lower_precision_is_told_with_its_value_and_lasts_for_no_other_child(child, line, told):
+    body = f"        {line}\n        return launch(x, self.weight)\n"
+    assert behave(child, body)["x"]["facts"]["tampered"] == [f"torch.backends.{told}"]
+    assert behave(child, "        return launch(x, self.weight)\n")["x"]["facts"]["tampered"] == []
+
+
+def test_a_higher_precision_is_nothing_to_tell(child):
+    body = "        torch.backends.cudnn.conv.fp32_precision = 'ieee'\n"
+    body += "        return launch(x, self.weight)\n"
+    assert behave(child, body)["x"]["facts"]["tampered"] == []
+
+
 def test_a_function_gets_inputs_weights_and_init_values_by_name_then_order(child):
     code = KERNEL.split("class ModelNew")[0] + "def forward(value, start, weight):\n"
     code += "    assert start == 2.0\n    return launch(value, weight)\n"

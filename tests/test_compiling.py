@@ -209,6 +209,13 @@ def test_what_we_cannot_try_is_no_error_of_the_kernel(pool, code, recorded, said
     assert said in facts.why
 
 
+def test_a_setting_of_torchs_own_precision_does_not_stop_the_compiler(pool):
+    code = SCALE + "torch.backends.cuda.matmul.allow_tf32 = True\n"
+    code += "torch.set_float32_matmul_precision('high')\n"
+    (facts,) = compiled(pool, code, scale_launch())
+    assert facts.status == "ok"
+
+
 def test_a_block_pointer_is_no_error_where_this_triton_has_none(pool):
     made = "tl.make_block_ptr(x, (n,), (1,), (0,), (B,), (0,))"
     code = SCALE.replace("tl.load(x + i, mask=i < n)", f"tl.load({made})")

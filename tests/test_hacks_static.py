@@ -300,3 +300,65 @@ def test_reading_is_fast() -> None:
         static_facts(code, None)
     per_5_kilobytes = (time.process_time() - start) / sum(map(len, codes)) * 5000
     assert per_5_kilobytes < 0.05  # seconds; about 0.005 on an idle core
+
+
+DESCRIBED = """
+import torch
+import triton
+import triton.language as tl
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+
+@triton.jit
+def double_kernel(x_desc, out_desc, rows, B: tl.constexpr):
+    row = tl.program_id(0) * B + rows * 0
+    {body}
+
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        out = torch.empty_like(x)
+        source, target = (TensorDescriptor.from_tensor(t, [16, 8]) for t in (x, out))
+        double_kernel[(triton.cdiv(x.shape[0], 16),)](source, target, x.shape[0], B=16)
+        return out
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "out_desc.store([row, 0], x_desc.load([row, 0]) * 2)",
+        "out_desc.atomic_add([row, 0], x_desc.load([row, 0]) * 2)",
+        "out_desc.scatter(x_desc.gather(row + tl.arange(0, B), 0) * 2, row + tl.arange(0, B), 0)",
+        "tl.store_tensor_descriptor(out_desc, [row, 0], x_desc.load([row, 0]) * 2)",
+    ],
+)
+def test_a_kernel_writes_through_the_descriptor_whose_method_it_calls(body: str) -> None:
+    seen = static_facts(DESCRIBED.format(body=body), None)
+    assert seen.kernels[0].stored == ("out_desc",)
+    assert not {f.id for f in seen.findings} & {"K04", "K23", "K32", "K33"}
+
+
+def test_a_descriptor_that_is_read_and_written_at_offsets_of_the_program_is_no_race() -> None:
+    body = "out_desc.store([row, 0], out_desc.load([row, 0]) + x_desc.load([row, 0]))"
+    assert not found(static_facts(DESCRIBED.format(body=body), None), "K33")
+
+
+def test_an_answer_beside_the_descriptor_that_the_kernel_writes_is_left_uninitialised() -> None:
+    body = "out_desc.store([row, 0], x_desc.load([row, 0]) * 2)"
+    code = DESCRIBED.format(body=body).replace("return out", "return torch.empty_like(x)")
+    assert found(static_facts(code, None), "K23") == {"hard"}
+
+
+@pytest.mark.parametrize(
+    ("line", "severity"),
+    [
+        ("triton.knobs.compilation.disable_line_info = True", "suspicious"),
+        ("triton.knobs = None", "hard"),
+        ("triton.runtime = None", "hard"),
+    ],
+)
+def test_settings_of_triton_are_no_replaced_functions(line: str, severity: str) -> None:
+    plain = next(c for c in honest() if c.style == "function").code
+    seen = static_facts(f"{plain}\n{line}\n", None)
+    assert {f.severity for f in seen.findings if f.id in {"K50", "K51"}} == {severity}

@@ -226,6 +226,24 @@ def test_block_pointers_work_also_where_triton_has_removed_them(child):
     assert torch.equal(run(child, code, [x])["a"]["output"], want)
 
 
+@pytest.mark.parametrize("kind", ["t.dtype.element_ty", "t.type.element_ty.element_ty"])
+def test_a_block_pointer_tells_the_type_of_its_elements(child, kind):
+    code = f"""
+    @triton.jit
+    def k(x, o, n, B: tl.constexpr):
+        s = tl.make_block_ptr(x, (n,), (1,), (0,), (B,), (0,))
+        t = tl.advance(tl.make_block_ptr(o, (n,), (1,), (0,), (B,), (0,)), (0,))
+        tl.store(t, tl.load(s, boundary_check=(0,)).to({kind}) * 0.5, boundary_check=(0,))
+    def forward(x):
+        o = torch.empty_like(x, dtype=torch.int32)
+        k[(1,)](x, o, 5, B=8)
+        return o
+    """
+    x = torch.tensor([1.5, 2.5, 3.5, 4.0, 5.0])
+    want = torch.tensor([0, 1, 1, 2, 2], dtype=torch.int32)
+    assert torch.equal(run(child, code, [x])["a"]["output"], want)
+
+
 def test_libdevice_and_autotune_work_without_a_gpu(child):
     code = """
     ONE = tl.constexpr(1.0)

@@ -199,6 +199,18 @@ def test_what_was_seen_becomes_a_finding(changes, finding, kept):
     assert verdict.keep is kept
 
 
+def test_a_setting_is_a_suspicion_beside_what_was_replaced():
+    flag = "torch.backends.cuda:matmul.allow_tf32 = True"
+    verdict = decide(facts(behaviour=BehaviourFacts(patched=(flag,))))
+    assert [(f.id, f.severity, f.evidence) for f in verdict.findings] == [
+        ("K28", "suspicious", "it set torch.backends.cuda.matmul.allow_tf32 to True")
+    ]
+    assert verdict.keep
+    both = decide(facts(behaviour=BehaviourFacts(patched=(flag, "torch:equal"))))
+    assert {(f.id, f.severity) for f in both.findings} >= {("K50", "hard"), ("K28", "suspicious")}
+    assert not both.keep
+
+
 def test_lower_precision_is_a_bug_where_a_cast_was_seen():
     rough = (GOOD, case("imprecise", ratio=90.0))
     cast = Rounding(kernel="k", line=12, to="fp16")

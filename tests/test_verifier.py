@@ -1,5 +1,6 @@
 """A whole verification, from two programs to a verdict, on the bundled rollouts."""
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -50,6 +51,24 @@ def test_a_wrong_kernel_is_wrong_with_its_first_wrong_element(verifier, module, 
     verdict = decide(facts)
     assert (verdict.outcome, verdict.keep) == ("wrong", False)
     assert any(c.differences for c in facts.comparisons)
+
+
+def with_lower_precision(asked):
+    flags = "\nimport torch\ntorch.backends.cuda.matmul.allow_tf32 = True\n"
+    flags += "torch.set_float32_matmul_precision('medium')\n"
+    return dataclasses.replace(asked, code=asked.code + flags)
+
+
+def test_a_lower_precision_of_torch_is_suspected_and_the_row_kept(verifier):
+    verdict = decide(verifier.verify(with_lower_precision(question("Swish", "fused")), SEED))
+    assert (verdict.outcome, verdict.keep) == ("correct", True)
+    told = [f for f in verdict.findings if f.evidence.startswith("it set torch.")]
+    assert [(f.id, f.severity) for f in told] == [("K28", "suspicious")]
+
+
+def test_a_lower_precision_of_its_own_process_makes_no_wrong_answer_right(verifier):
+    asked = with_lower_precision(question("Swish", "wrong"))
+    assert decide(verifier.verify(asked, SEED)).outcome == "wrong"
 
 
 def test_a_cache_by_address_is_found_although_every_fresh_call_is_right(verifier):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from kernelsift.kernels.candidate.tamper import SET_TO
 from kernelsift.kernels.catalog import Severity
 from kernelsift.kernels.facts import (
     Access,
@@ -213,7 +214,10 @@ def _behaviour(seen: BehaviourFacts) -> Iterator[Finding]:
     for seen_it, code, severity, text in table:
         if seen_it:
             yield _finding(code, severity, text)
-    if seen.patched:
-        yield _finding("K50", "hard", f"it replaced {', '.join(seen.patched[:_SHOWN])}")
+    if replaced := [name for name in seen.patched if SET_TO not in name]:
+        yield _finding("K50", "hard", f"it replaced {', '.join(replaced[:_SHOWN])}")
+    if lowered := [name for name in seen.patched if SET_TO in name]:
+        told = [text.replace(":", ".").replace(SET_TO, " to ") for text in lowered]
+        yield _finding("K28", "suspicious", f"it set {', '.join(told[:_SHOWN])}")
     if seen.threads_left:
         yield _finding("K62", "hard", f"{seen.threads_left} threads were still running")

@@ -25,6 +25,16 @@ class BlockPointer:
     offsets: tuple[int, ...]
     block: tuple[int, ...]
 
+    @property
+    def type(self) -> Any:
+        """A pointer to a block, as the compiler has it: `p.type.element_ty.element_ty`."""
+        return tl.pointer_type(tl.block_type(self.base.type.element_ty, list(self.block)))
+
+    @property
+    def dtype(self) -> Any:
+        """The same: pointers are scalars. `v.to(p.dtype.element_ty)` casts to the element."""
+        return self.type
+
     def advance(self, offsets: Any) -> BlockPointer:
         """The window moved by an offset per dimension."""
         moved = tuple(a + b for a, b in zip(self.offsets, _numbers(offsets), strict=True))

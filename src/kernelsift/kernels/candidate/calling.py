@@ -80,7 +80,7 @@ class Caller:
             "output_types": [type_name(value) for value in outputs],
             "output_is_input": [_storage(value) in given for value in outputs],
             "threads": threading.active_count(),
-            "tampered": self.untouched.changed(),
+            "tampered": [*self.untouched.changed(), *self.untouched.lowered()],
         }
 
     @contextlib.contextmanager

@@ -27,6 +27,10 @@ FLAGS = words(
     "torch.backends.cuda:matmul.allow_fp16_reduced_precision_reduction "
     "torch.backends.cuda:matmul.allow_bf16_reduced_precision_reduction"
 )
+"""Settings of how precisely torch multiplies in this process; no answer is compared in it."""
+SET_TO = " = "
+"""Between the name and the value of a setting: names that were replaced come alone."""
+_LOWER = (True, "tf32", "bf16")
 
 
 def _value(path: str) -> Any:
@@ -38,15 +42,28 @@ def _value(path: str) -> Any:
     return found
 
 
+def _setting(path: str) -> Any:
+    """A flag's value, or the precision that stands for it where torch refuses to tell the flag."""
+    try:
+        return _value(path)
+    except RuntimeError:  # `fp32_precision` was set, the flag's successor
+        return _value(path[: max(path.rfind("."), path.rfind(":")) + 1] + "fp32_precision")
+
+
 class Snapshot:
     """What the watched names were when the candidate came."""
 
     def __init__(self, watched: Sequence[str] = WATCHED) -> None:
         """Remember them all."""
         self.objects = {path: _value(path) for path in watched}
-        self.flags = {path: _value(path) for path in FLAGS}
+        self.flags = {path: _setting(path) for path in FLAGS}
 
     def changed(self) -> list[str]:
-        """Names that now stand for something else, and flags with another value."""
-        names = [path for path, old in self.objects.items() if _value(path) is not old]
-        return names + [path for path, old in self.flags.items() if _value(path) != old]
+        """Names that now stand for something else."""
+        return [path for path, old in self.objects.items() if _value(path) is not old]
+
+    def lowered(self) -> list[str]:
+        """Flags that now allow less precision, with their value: `name = True`."""
+        now = {path: _setting(path) for path in FLAGS}
+        other = [path for path, old in self.flags.items() if now[path] != old]
+        return [f"{path}{SET_TO}{now[path]}" for path in other if now[path] in _LOWER]

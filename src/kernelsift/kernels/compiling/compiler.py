@@ -19,7 +19,7 @@ from kernelsift.kernels.isolation.limits import ChildResult, Limits
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.isolation.sandbox import Sandbox
 
-COMPILER_VERSION = "1"
+COMPILER_VERSION = "2"
 """Raised when the same launch may give other facts."""
 COMPILE_PRELOAD = (
     "torch",

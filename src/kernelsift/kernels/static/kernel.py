@@ -9,7 +9,10 @@ from kernelsift.kernels.static.program import Func, Program
 
 MAX_ACCESSES = 200
 """Loads and stores of one kernel that are looked at."""
-_STORES = frozenset({"store", "descriptor_store"})
+_LOADS = frozenset({"load", "load_tensor_descriptor"})
+_STORES = frozenset({"store", "descriptor_store", "store_tensor_descriptor", "scatter"})
+_METHODS = frozenset({"load", "store", "gather", "scatter"})
+"""What descriptors have as methods, besides atomics."""
 _REDUCTIONS = frozenset([
     "sum",
     "max",
@@ -59,7 +62,7 @@ class KernelBody:
         found: dict[str, str] = {}
         for calls, how in ((self.stores, "store"), (self.atomics, "atomic")):
             for call in calls:
-                for name in self.pointers(_target(call)):
+                for name in self.pointers(self.address(call)):
                     found.setdefault(name, how)
         for helper, call in self.helpers if depth < 4 else ():
             for name, how in helper.written(depth + 1).items():
@@ -70,7 +73,35 @@ class KernelBody:
 
     def read(self) -> set[str]:
         """Return the parameters through which it loads (own loads only)."""
-        return {name for call in self.loads for name in self.pointers(_target(call))}
+        return {name for call in self.loads for name in self.pointers(self.address(call))}
+
+    def address(self, call: ast.Call) -> ast.expr | None:
+        """Return what a load, store or atomic goes through: a pointer or a descriptor."""
+        if isinstance(call.func, ast.Attribute) and self.is_method(call.func):
+            return call.func.value
+        return _target(call)
+
+    def place(self, call: ast.Call) -> list[ast.expr]:
+        """Return what says where it reads or writes: the address, a descriptor's offsets."""
+        address = self.address(call)
+        through = isinstance(call.func, ast.Attribute) and address is call.func.value
+        offsets = [a for a in call.args if a is not self.value(call)] if through else []
+        return [part for part in (address, *offsets) if part is not None]
+
+    def value(self, call: ast.Call) -> ast.expr | None:
+        """Return what a store writes."""
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+        place = {"scatter": 0, "store_tensor_descriptor": 2}.get(name, 1)
+        if len(call.args) > place:
+            return call.args[place]
+        return next((k.value for k in call.keywords if k.arg in {"value", "val"}), None)
+
+    def is_method(self, called: ast.Attribute) -> bool:
+        """Tell whether `called` is a descriptor's own method, as in `desc.store([i], v)`."""
+        base = called.value
+        known = called.attr in _METHODS or called.attr.startswith("atomic_")
+        named = isinstance(base, ast.Name) and base.id in {"tl", "triton"}
+        return known and not named and not self.program.resolve(base)
 
     def argument(self, call: ast.Call, name: str) -> ast.expr | None:
         """Return what a call gives to one of the parameters."""
@@ -111,7 +142,7 @@ class KernelBody:
             named = {n for n in right if _looks_like_pointer(n)}
             return named or left or right
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            inside = node.func.value if node.func.attr in _SAME_VALUE else _target(node)
+            inside = node.func.value if node.func.attr in _SAME_VALUE else self.address(node)
             return self._spine(inside, seen)
         return self._spine(node.value, seen) if isinstance(node, ast.Subscript) else set()
 
@@ -129,14 +160,15 @@ class KernelBody:
         if not self.stores or self.atomics or not self.loads or self.helpers:
             return False
         loaded: dict[str, bool] = {}
-        return all(self._is_loaded(_value(call), loaded) for call in self.stores)
+        return all(self._is_loaded(self.value(call), loaded) for call in self.stores)
 
     def moves_nothing(self) -> bool:
         """Tell whether a copying kernel reads and writes by the same index."""
         own = set(self.parameters) - set(self.constexprs)
         named = set(self.assigned) - self._index_names() | own
         calls = [*self.loads, *self.stores]
-        return len({frozenset(self.names_in(_target(call)) - named) for call in calls}) == 1
+        places = [{n for part in self.place(c) for n in self.names_in(part)} for c in calls]
+        return len({frozenset(names - named) for names in places}) == 1
 
     def _index_names(self) -> set[str]:
         """Return the names whose value stems from a program number or a range."""
@@ -168,7 +200,7 @@ class KernelBody:
             if isinstance(inside, ast.Name) and inside.id in {"tl", "triton"}:
                 return self._is_loaded(_target(node), known)
             return self._is_loaded(inside, known)
-        return node.func.attr == "load"
+        return node.func.attr in _LOADS
 
 
 def read_kernels(program: Program) -> dict[str, KernelBody]:
@@ -200,18 +232,9 @@ def mask_of(call: ast.Call) -> ast.expr | None:
     for keyword in call.keywords:
         if keyword.arg == "mask":
             return keyword.value
-    place = 1 if isinstance(call.func, ast.Attribute) and call.func.attr == "load" else 2
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    place = {"load": 1, "store": 2}.get(name, len(call.args))
     return call.args[place] if len(call.args) > place else None
-
-
-def address_of(call: ast.Call) -> ast.expr | None:
-    """Return the address of a load, store or atomic."""
-    return _target(call)
-
-
-def value_of(call: ast.Call) -> ast.expr | None:
-    """Return what a store writes."""
-    return _value(call)
 
 
 def _read(func: Func, program: Program) -> KernelBody:
@@ -267,7 +290,7 @@ def _note_call(body: KernelBody, call: ast.Call, program: Program) -> None:
     root = program.resolve(call.func)
     if root and not root.startswith(("triton", "builtins")):
         return
-    if name == "load":
+    if name in _LOADS or (name == "gather" and _of_parameter(body, call.func)):
         body.loads.append(call)
     elif name in _STORES:
         body.stores.append(call)
@@ -292,10 +315,9 @@ def _target(call: ast.Call) -> ast.expr | None:
     return named[0] if named else None
 
 
-def _value(call: ast.Call) -> ast.expr | None:
-    if len(call.args) > 1:
-        return call.args[1]
-    return next((k.value for k in call.keywords if k.arg in {"value", "val"}), None)
+def _of_parameter(body: KernelBody, called: ast.Attribute) -> bool:
+    """Tell whether a method is a parameter's: blocks of values have a `gather` of their own."""
+    return isinstance(called.value, ast.Name) and called.value.id in body.parameters
 
 
 def _says_constexpr(note: ast.expr) -> bool:

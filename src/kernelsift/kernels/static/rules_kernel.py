@@ -3,13 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from kernelsift.kernels.static.kernel import (
-    KernelBody,
-    address_of,
-    has_mask,
-    mask_of,
-    value_of,
-)
+from kernelsift.kernels.static.kernel import KernelBody, has_mask, mask_of
 from kernelsift.kernels.static.program import Program
 from kernelsift.kernels.static.rules_work import Hit, Work
 from kernelsift.kernels.static.values import Launch
@@ -52,11 +46,11 @@ def shape_tests(body: KernelBody) -> Iterator[int]:
 
 def _memory(body: KernelBody) -> Iterator[Hit]:
     for call in [*body.loads, *body.stores]:
-        if not has_mask(call) and _spans(body, address_of(call)):
+        if not has_mask(call) and _spans(body, body.address(call)):
             yield "K32", "suspicious", call.lineno
     for call in body.stores:
-        address, value = address_of(call), value_of(call)
-        if _accumulates(body, address, value) and not _by_program(body, address):
+        address, value = body.address(call), body.value(call)
+        if _accumulates(body, address, value) and not _by_program(body, call):
             yield "K33", "suspicious", call.lineno
         if _part_only(body, mask_of(call)):
             yield "K24", "suspicious", call.lineno
@@ -83,8 +77,8 @@ def _spans(body: KernelBody, address: ast.expr | None) -> bool:
     return "arange" in calls and not calls & {"make_block_ptr", "make_tensor_descriptor", "advance"}
 
 
-def _by_program(body: KernelBody, address: ast.expr | None) -> bool:
-    return "program_id" in _calls_in(body, address)
+def _by_program(body: KernelBody, call: ast.Call) -> bool:
+    return any("program_id" in _calls_in(body, part) for part in body.place(call))
 
 
 def _accumulates(body: KernelBody, address: ast.expr | None, value: ast.expr | None) -> bool:
@@ -95,7 +89,7 @@ def _accumulates(body: KernelBody, address: ast.expr | None, value: ast.expr | N
     for part in _through(body, value):
         called = part.func if isinstance(part, ast.Call) else None
         if isinstance(part, ast.Call) and getattr(called, "attr", "") == "load":
-            reads |= body.pointers(address_of(part))
+            reads |= body.pointers(body.address(part))
     return bool(targets & reads)
 
 

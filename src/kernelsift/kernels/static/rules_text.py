@@ -140,6 +140,7 @@ _FRAME = frozenset([
 ])  # fmt: skip
 _SUBCLASS = frozenset({"__torch_function__", "__torch_dispatch__", "_make_subclass", "as_subclass",
                        "_make_wrapper_subclass"})  # fmt: skip
+_SETTINGS = ("torch._inductor.config", "torch._dynamo.config", "os.environ", "triton.knobs.")
 _COMPARE = ("allclose", "assert_close", "isclose", "equal", "testing", "__eq__", "close", "compare")
 _TIMERS = ("Event", "elapsed_time", "synchronize", "time", "perf_counter", "monotonic", "do_bench")
 _VERDICTS = ("result", "score", "reward", "verdict", "speedup", "correct", "passed", "grade")
@@ -325,12 +326,11 @@ def _item_path(work: Work, target: ast.Subscript) -> str:
 
 
 def _patched(path: str, value: str | None, line: int) -> Iterator[Hit]:
-    root = path.partition(".")[0]
-    last = path.rpartition(".")[2]
+    root, last = path.partition(".")[0], path.rpartition(".")[2]
     if path.startswith("torch.backends."):
         precise = "tf32" in path or "precision" in path
         yield ("K28" if precise else "K51"), "suspicious", line
-    elif path.startswith(("torch._inductor.config", "torch._dynamo.config", "os.environ")):
+    elif path.startswith(_SETTINGS):
         yield ("K54" if root == "os" else "K51"), "suspicious", line
     elif path.startswith("triton.language") or (value or "").startswith("triton."):
         yield "K51", "suspicious", line
