@@ -246,6 +246,14 @@ def test_libdevice_and_autotune_work_without_a_gpu(child):
     assert found["facts"]["launches"][0]["grid"] == [3, 1, 1]
 
 
+def test_a_tuning_key_that_is_no_argument_is_passed_over_and_noted(child):
+    tuned = '@triton.autotune(configs=[triton.Config({"B": 16})], key=["BLOCK", "x"])'
+    code = SUM.replace("@triton.jit", f"{tuned}\n@triton.jit").replace(", B=16)", ")")
+    found = run(child, code, [torch.ones(3)])["a"]
+    assert float(found["output"]) == 3
+    assert found["facts"]["shim"]["autotune: key without BLOCK"] == 1
+
+
 def test_unknown_launch_options_and_clashing_configurations_are_errors(child):
     unknown = SUM.replace("B=16)", "B=16, BLOCKS=3)")
     error = run(child, unknown, [torch.ones(3)])["a"]["error"]
