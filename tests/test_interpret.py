@@ -146,6 +146,39 @@ def test_a_race_between_programs_is_found_and_atomics_are_none(child):
     assert float(honest["checked"]["output"]) == 64
 
 
+TWICE = """
+@triton.jit
+def k(x, o, N, S: tl.constexpr, B: tl.constexpr):
+    r = (tl.program_id(0) * B + tl.arange(0, B)) % N
+    v = tl.load(x + r).to(tl.float32) * (1.0 + tl.program_id(0) * S)
+    tl.store(o + r, v)
+def forward(x):
+    o = torch.empty_like(x)
+    k[(3,)](x, o, 40, S={scale}, B=16)
+    return o
+"""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "race"),
+    [
+        ("float32", 0.0, "store-store-equal"),
+        ("float32", 1e-6, "store-store-equal"),
+        ("float32", 1e-2, "store-store"),
+        ("float16", 1e-3, "store-store-equal"),
+        ("float16", 1e-1, "store-store"),
+        ("bfloat16", 5e-3, "store-store-equal"),
+        ("bfloat16", 1e-1, "store-store"),
+        ("int32", 1e-1, "store-store"),
+    ],
+)
+def test_values_stored_twice_are_equal_up_to_rounding(child, dtype, scale, race):
+    x = (100 + torch.arange(40)).to(getattr(torch, dtype))
+    steps = [("checked", {"sanitize": True})]
+    found = run(child, TWICE.format(scale=scale), [x], steps)["checked"]["facts"]["races"]
+    assert [(one["access"], one["argument"]) for one in found] == [(race, "o")]
+
+
 def test_a_read_of_fresh_memory_is_found(child):
     code = """
     @triton.jit

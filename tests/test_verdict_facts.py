@@ -36,6 +36,7 @@ REAL = ProvenanceFacts(
     torch_share=0.0,
 )
 GOOD = Comparison(case="nominal-0", group="nominal", status="equal", ratio=0.1, loose_ratio=1e-4)
+EQUAL = Access(kernel="k", line=7, kind="store", race="store-store-equal")
 WRONG = Comparison(
     case="nominal-1",
     group="nominal",
@@ -182,7 +183,7 @@ def test_work_of_pytorch_is_named():
             "K32",
             False,
         ),
-        ({"sanitizer": SanitizerFacts(order_dependent=True)}, "K33", False),
+        ({"sanitizer": SanitizerFacts(races=(EQUAL,), order_dependent=True)}, "K33", False),
         ({"sanitizer": SanitizerFacts(poison_dependent=True)}, "K34", False),
         ({"comparisons": (GOOD, case("differs", "shape", ratio=9.0))}, "K25", False),
         ({"comparisons": (GOOD, case("error", "layout", why="view"))}, "K36", True),
@@ -197,6 +198,29 @@ def test_what_was_seen_becomes_a_finding(changes, finding, kept):
     assert verdict.outcome == "correct"
     assert finding in {f.id for f in verdict.findings}
     assert verdict.keep is kept
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"offset": 68644}, "load reaches 68,644 bytes beyond the end of argument 'x'"),
+        ({"offset": -8}, "load begins 8 bytes before argument 'x'"),
+        ({"offset": 8, "argument": ""}, "load outside of every tensor, 8 bytes from it"),
+    ],
+)
+def test_an_access_out_of_bounds_names_the_tensor_and_the_case(changes, said):
+    access = Access(kernel="k", line=12, kind="load", case="tiles-0-1", argument="x")
+    seen = SanitizerFacts(out_of_bounds=(access.model_copy(update=changes),))
+    (found,) = (f for f in decide(facts(sanitizer=seen)).findings if f.id == "K32")
+    assert found.evidence == f"{said}, kernel k (case tiles-0-1)"
+
+
+@pytest.mark.parametrize("race", ["store-store", "store-load", "atomic-load"])
+def test_a_race_is_named_and_is_a_bug(race):
+    access = Access(kernel="k", line=7, kind="store", race=race)
+    verdict = decide(facts(sanitizer=SanitizerFacts(races=(access,))))
+    assert [race in f.evidence for f in verdict.findings if f.id == "K33"] == [True]
+    assert not verdict.keep
 
 
 def test_lower_precision_is_a_bug_where_a_cast_was_seen():

@@ -16,7 +16,7 @@ if importlib.util.find_spec("torch") is None or importlib.util.find_spec("triton
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.verdict import decide
-from kernelsift.kernels.verifier import PRELOAD, Verifier
+from kernelsift.kernels.verifier import PRELOAD, Effort, Verifier
 
 MODULES = Path(__file__).parents[1] / "sample" / "modules"
 SEED = 11
@@ -79,8 +79,6 @@ def test_a_reference_that_does_not_run_says_nothing_about_the_candidate(verifier
 def test_an_endless_loop_ends_in_time_and_is_told(verifier):
     honest = question("Swish", "fused")
     code = honest.code + "\nwhile True:\n    pass\n"
-    from kernelsift.kernels.verifier import Effort
-
     with Pool(workers=1, preload=PRELOAD) as pool:
         quick = Verifier(pool, Effort(limit_seconds=6))
         verdict = decide(quick.verify(Question(honest.reference, code, "Swish"), SEED))
@@ -93,8 +91,6 @@ def test_a_row_whose_time_is_spent_is_not_tried_again():
     assert load in honest.code
     endless = load + "    for _ in range(100_000_000):\n        x = x * 1.0\n"
     slow = Question(honest.reference, honest.code.replace(load, endless), "Swish")
-    from kernelsift.kernels.verifier import Effort
-
     tries = []
     with Pool(workers=1, preload=PRELOAD) as pool:
         for row_seconds in (90.0, 0.01):
@@ -164,6 +160,55 @@ def test_a_kernel_that_covers_only_smaller_sizes_is_wrong(verifier):
     assert all(c.status == "equal" for c in facts.comparisons if c.group == "nominal")
     verdict = decide(facts)
     assert (verdict.outcome, verdict.keep) == ("wrong", False), verdict
+
+
+PRODUCT = """
+import torch, torch.nn as nn
+class Product(nn.Module):
+    def forward(self, a, b):
+        return a @ b
+def get_inputs():
+    return [torch.rand([40, 160]), torch.rand([160, 24])]
+def get_init_inputs():
+    return [[], {}]
+"""
+WRAPPED = """
+import torch, torch.nn as nn, triton, triton.language as tl
+@triton.jit
+def product(a, b, c, M, N, K, B: tl.constexpr):
+    m = (tl.program_id(0) * B + tl.arange(0, B)) % M
+    n = (tl.program_id(1) * B + tl.arange(0, B)) % N
+    total = tl.zeros((B, B), dtype=tl.float32)
+    for start in range(0, K, B):
+        k = start + tl.arange(0, B)
+        left = tl.load(a + m[:, None] * K + k, mask=(k < K)[None, :], other=0.0)
+        right = tl.load(b + k[:, None] * N + n, mask=(k < K)[:, None], other=0.0)
+        total += tl.dot(left, right, input_precision="ieee")
+    tl.store(c + m[:, None] * N + n, total)
+class ProductNew(nn.Module):
+    def forward(self, a, b):
+        a, b = a.contiguous(), b.contiguous()
+        (M, K), N = a.shape, b.shape[1]
+        c = torch.empty((M, N), device=a.device)
+        product[(triton.cdiv(M, 16), triton.cdiv(N, 16))](a, b, c, M, N, K, B=16)
+        return c
+"""
+
+
+def test_tiles_that_wrap_and_store_equal_values_twice_are_no_bug(verifier):
+    facts = verifier.verify(Question(PRODUCT, WRAPPED, "Product"), SEED)
+    assert {access.race for access in facts.sanitizer.races} == {"store-store-equal"}
+    assert decide(facts).keep
+
+
+def test_a_read_out_of_bounds_is_told_also_where_no_time_is_left_for_sanitizers():
+    code = WRAPPED.replace(", mask=(k < K)[None, :], other=0.0", "").replace("160", "150")
+    with Pool(workers=1, preload=PRELOAD) as pool:
+        hurried = Verifier(pool, Effort(candidate_seconds=0.01))
+        facts = hurried.verify(Question(PRODUCT.replace("160", "150"), code, "Product"), SEED)
+    (found,) = (f for f in decide(facts).findings if (f.id, f.severity) == ("K32", "bug"))
+    assert "beyond the end of argument 'a'" in found.evidence
+    assert "(case nominal" in found.evidence
 
 
 def test_a_kernel_that_is_the_identity_on_its_own_inputs_is_no_copy(verifier):

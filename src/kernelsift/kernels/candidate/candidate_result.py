@@ -1,8 +1,8 @@
 """Read in the parent what a candidate's child has sent, and compare. Nothing in it is believed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from kernelsift.kernels import wire
 from kernelsift.kernels.candidate.candidate_sample import compare_sample
@@ -13,6 +13,7 @@ from kernelsift.kernels.facts import (
     BehaviourFacts,
     Comparison,
     ProvenanceFacts,
+    Race,
     RunFacts,
     RunStatus,
     SanitizerFacts,
@@ -24,6 +25,8 @@ from kernelsift.kernels.reference.reference_result import ReferenceCase, Referen
 _RIGHT = frozenset({"equal", "imprecise"})
 _PACE = 10.0
 """The interpreter may be so many times slower than predicted."""
+_NAME = 80
+"""Characters of a name that are kept."""
 _ENOUGH_NOMINAL = 2
 """Nominal answers after which a child that runs out of time still gets a verdict."""
 
@@ -182,23 +185,30 @@ def _copy_only(result: CandidateResult, nominal: Collection[str]) -> tuple[str, 
 def sanitizer(
     result: CandidateResult, reference: ReferenceResult, *, tf32: bool
 ) -> SanitizerFacts | None:
-    """What the sanitized runs and the runs with another poison and another order showed."""
+    """What the sanitized runs and the runs with another poison and another order showed.
+
+    Bounds are watched in every call: the nominal ones tell where there was no time for more.
+    """
     frames = [result.steps.get("sanitize"), result.steps.get("sanitize-larger")]
-    seen = [frame.get("facts") or {} for frame in frames if frame and "error" not in frame]
-    if not seen:
-        return None
-
-    def all_of(kind: str) -> tuple[Access, ...]:
-        found = (access for facts in seen for access in _accesses(facts.get(kind)))
-        return tuple(dict.fromkeys(found))
-
-    return SanitizerFacts(
-        out_of_bounds=all_of("oob"),
-        races=all_of("races"),
-        uninitialised=all_of("uninitialised"),
+    seen = [frame for frame in frames if frame and "error" not in frame]
+    nominal = [c.name for c in reference.cases if c.expected.group == "nominal"]
+    plain = [result.outputs[name] for name in nominal if name in result.outputs]
+    found = SanitizerFacts(
+        out_of_bounds=_all_of("oob", [*(f for f in plain if "error" not in f), *seen]),
+        races=_all_of("races", seen),
+        uninitialised=_all_of("uninitialised", seen),
         poison_dependent=_differs(result, reference, "poison", tf32=tf32),
         order_dependent=_differs(result, reference, "reversed", tf32=tf32),
     )
+    return found if seen or found != SanitizerFacts() else None
+
+
+def _all_of(kind: str, frames: Iterable[dict[str, Any]]) -> tuple[Access, ...]:
+    """One kind of finding in some frames; what several show is told of the first."""
+    first: dict[Access, Access] = {}
+    for access in (one for frame in frames for one in _accesses(frame, kind)):
+        first.setdefault(access.model_copy(update={"offset": None, "case": ""}), access)
+    return tuple(first.values())
 
 
 def behaviour(
@@ -344,17 +354,30 @@ def _weights(loaded: dict[str, Any] | None) -> Any:
     return f"by-{weakest}" if pairs else "none"
 
 
-def _accesses(found: Any) -> tuple[Access, ...]:
+def _accesses(frame: dict[str, Any], found: str) -> Iterator[Access]:
+    """The accesses of one kind of finding in a frame."""
     kinds = {"load", "store", "atomic"}
-    return tuple(
-        Access(
+    for one in (frame.get("facts") or {}).get(found) or []:
+        said = one.get("access")
+        race = said if said in get_args(Race) else None
+        kind = race.removesuffix("-equal").rpartition("-")[2] if race else said
+        yield Access(
             kernel=str(one.get("kernel", "")),
             line=int(one["line"]) if one.get("line") else None,
-            kind=one.get("access") if one.get("access") in kinds else "load",
-            offset=int(one["offset"]) if isinstance(one.get("offset"), int) else None,
+            kind=kind if kind in kinds else "load",
+            offset=_beyond(one),
+            case=str(frame.get("case", ""))[:_NAME],
+            argument=str(one.get("argument", ""))[:_NAME],
+            race=race,
         )
-        for one in found or []
-    )
+
+
+def _beyond(one: dict[str, Any]) -> int | None:
+    """How far an access reaches past the end of a tensor, or begins before its start."""
+    offset, size, width = (one.get(name) for name in ("offset", "bytes", "width"))
+    if not (isinstance(offset, int) and isinstance(size, int) and isinstance(width, int)):
+        return None
+    return offset if offset < 0 else offset + width - size
 
 
 def _text(value: Any) -> str | None:
