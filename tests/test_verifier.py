@@ -201,6 +201,17 @@ def test_tiles_that_wrap_and_store_equal_values_twice_are_no_bug(verifier):
     assert decide(facts).keep
 
 
+def test_a_product_in_bfloat16_is_lower_precision_and_not_wrong(verifier):
+    code = WRAPPED.replace('left, right, input_precision="ieee"', "left, right")
+    code = code.replace(
+        "tl.dot(left, right)", "tl.dot(left.to(tl.bfloat16), right.to(tl.bfloat16))"
+    )
+    code = code.replace("m[:, None] * N + n, total)", "m[:, None] * N + n, total.to(tl.bfloat16))")
+    facts = verifier.verify(Question(PRODUCT, code, "Product"), SEED)
+    assert {c.status for c in facts.comparisons if c.group == "nominal"} == {"imprecise"}
+    assert ("K28", "bug") in {(f.id, f.severity) for f in decide(facts).findings}
+
+
 def test_a_read_out_of_bounds_is_told_also_where_no_time_is_left_for_sanitizers():
     code = WRAPPED.replace(", mask=(k < K)[None, :], other=0.0", "").replace("160", "150")
     with Pool(workers=1, preload=PRELOAD) as pool:

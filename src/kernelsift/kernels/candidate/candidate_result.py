@@ -241,9 +241,15 @@ def _compared(expected: Expected, frame: dict[str, Any], *, tf32: bool) -> Compa
         sample = _sample(frame)
         if sample is not None:
             return compare_sample(expected, frame.get("output"), sample, tf32=tf32)
-        return compare(expected, frame.get("output"), tf32=tf32)
+        return compare(expected, frame.get("output"), tf32=tf32, bf16=_bf16(frame))
     why = _error_text(error)
     return failed(expected, "unsupported" if error.get("origin") == "interpreter" else "error", why)
+
+
+def _bf16(frame: dict[str, Any]) -> bool:
+    """Whether a kernel cast a wider float to bfloat16 in this call."""
+    casts = (frame.get("facts") or {}).get("rounded") or []
+    return any(one.get("access") == "bf16" for one in casts)
 
 
 def _sample(frame: dict[str, Any]) -> dict[str, Any] | None:
@@ -264,9 +270,11 @@ def _differs(
     plain = result.outputs.get(str(named))
     if case is None or plain is None or "error" in plain or _sample(plain) or _sample(frame):
         return None
-    if compare(case.expected, plain.get("output"), tf32=tf32).status not in _RIGHT:
-        return None
-    return compare(case.expected, frame.get("output"), tf32=tf32).status not in _RIGHT
+    first, second = (
+        compare(case.expected, one.get("output"), tf32=tf32, bf16=_bf16(plain)).status
+        for one in (plain, frame)
+    )
+    return second not in _RIGHT if first in _RIGHT else None
 
 
 def _ablation(frame: dict[str, Any] | None, case: ReferenceCase, *, tf32: bool) -> Ablation:
