@@ -52,6 +52,14 @@ def test_tf32_is_allowed_only_where_it_was_used(answer):
     assert compare(expected(answer), got, tf32=True).status == "equal"
 
 
+def test_an_error_of_bfloat16_is_imprecise_where_that_was_seen(answer):
+    got = answer * (1 + 2.0**-6)
+    assert compare(expected(answer), got).status == "differs"
+    assert compare(expected(answer), got, bf16=True).status == "imprecise"
+    half = expected(answer.half(), answer.double())
+    assert compare(half, got.half(), bf16=True).status == "differs"
+
+
 def test_what_eager_gets_wrong_is_allowed_to_the_candidate(answer):
     precise = answer.double() + 1e-3
     assert compare(expected(answer, precise), answer - 1e-3).status == "equal"

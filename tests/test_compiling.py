@@ -246,6 +246,13 @@ def test_one_kernel_that_takes_too_long_loses_no_other(pool):
     assert (slow.status, good.status) == ("timeout", "ok")
 
 
+def test_a_tuning_key_that_is_no_argument_is_passed_over(pool):
+    tuned = '@triton.autotune([triton.Config({"B": 64})], key=["BLOCK"])'
+    code = HEAD + SCALE.replace("@triton.jit", f"{tuned}\n@triton.jit")
+    (found,) = Compiler(pool, HOPPER).compile(code, [scale_launch()])
+    assert (found.status, found.why) == ("ok", "")
+
+
 def test_an_autotuned_kernel_compiles_as_recorded(child, pool):
     tuned = (
         HEAD

@@ -146,6 +146,39 @@ def test_a_race_between_programs_is_found_and_atomics_are_none(child):
     assert float(honest["checked"]["output"]) == 64
 
 
+TWICE = """
+@triton.jit
+def k(x, o, N, S: tl.constexpr, B: tl.constexpr):
+    r = (tl.program_id(0) * B + tl.arange(0, B)) % N
+    v = tl.load(x + r).to(tl.float32) * (1.0 + tl.program_id(0) * S)
+    tl.store(o + r, v)
+def forward(x):
+    o = torch.empty_like(x)
+    k[(3,)](x, o, 40, S={scale}, B=16)
+    return o
+"""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "race"),
+    [
+        ("float32", 0.0, "store-store-equal"),
+        ("float32", 1e-6, "store-store-equal"),
+        ("float32", 1e-2, "store-store"),
+        ("float16", 1e-3, "store-store-equal"),
+        ("float16", 1e-1, "store-store"),
+        ("bfloat16", 5e-3, "store-store-equal"),
+        ("bfloat16", 1e-1, "store-store"),
+        ("int32", 1e-1, "store-store"),
+    ],
+)
+def test_values_stored_twice_are_equal_up_to_rounding(child, dtype, scale, race):
+    x = (100 + torch.arange(40)).to(getattr(torch, dtype))
+    steps = [("checked", {"sanitize": True})]
+    found = run(child, TWICE.format(scale=scale), [x], steps)["checked"]["facts"]["races"]
+    assert [(one["access"], one["argument"]) for one in found] == [(race, "o")]
+
+
 def test_a_read_of_fresh_memory_is_found(child):
     code = """
     @triton.jit
@@ -262,6 +295,14 @@ def test_libdevice_and_autotune_work_without_a_gpu(child):
     found = run(child, code, [x])["a"]
     torch.testing.assert_close(found["output"], x.tanh() + x**2, rtol=1e-5, atol=1e-6)
     assert found["facts"]["launches"][0]["grid"] == [3, 1, 1]
+
+
+def test_a_tuning_key_that_is_no_argument_is_passed_over_and_noted(child):
+    tuned = '@triton.autotune(configs=[triton.Config({"B": 16})], key=["BLOCK", "x"])'
+    code = SUM.replace("@triton.jit", f"{tuned}\n@triton.jit").replace(", B=16)", ")")
+    found = run(child, code, [torch.ones(3)])["a"]
+    assert float(found["output"]) == 3
+    assert found["facts"]["shim"]["autotune: key without BLOCK"] == 1
 
 
 def test_unknown_launch_options_and_clashing_configurations_are_errors(child):

@@ -26,6 +26,7 @@ from kernelsift.kernels.facts import (
     VerifyFacts,
 )
 from kernelsift.kernels.verdict import Policy, Verdict, decide
+from kernelsift.kernels.verdict_words import failing_cases
 
 REAL = ProvenanceFacts(
     launches=1,
@@ -36,6 +37,7 @@ REAL = ProvenanceFacts(
     torch_share=0.0,
 )
 GOOD = Comparison(case="nominal-0", group="nominal", status="equal", ratio=0.1, loose_ratio=1e-4)
+EQUAL = Access(kernel="k", line=7, kind="store", race="store-store-equal")
 WRONG = Comparison(
     case="nominal-1",
     group="nominal",
@@ -182,7 +184,7 @@ def test_work_of_pytorch_is_named():
             "K32",
             False,
         ),
-        ({"sanitizer": SanitizerFacts(order_dependent=True)}, "K33", False),
+        ({"sanitizer": SanitizerFacts(races=(EQUAL,), order_dependent=True)}, "K33", False),
         ({"sanitizer": SanitizerFacts(poison_dependent=True)}, "K34", False),
         ({"comparisons": (GOOD, case("differs", "shape", ratio=9.0))}, "K25", False),
         ({"comparisons": (GOOD, case("error", "layout", why="view"))}, "K36", True),
@@ -209,6 +211,29 @@ def test_a_setting_is_a_suspicion_beside_what_was_replaced():
     both = decide(facts(behaviour=BehaviourFacts(patched=(flag, "torch:equal"))))
     assert {(f.id, f.severity) for f in both.findings} >= {("K50", "hard"), ("K28", "suspicious")}
     assert not both.keep
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"offset": 68644}, "load reaches 68,644 bytes beyond the end of argument 'x'"),
+        ({"offset": -8}, "load begins 8 bytes before argument 'x'"),
+        ({"offset": 8, "argument": ""}, "load outside of every tensor, 8 bytes from it"),
+    ],
+)
+def test_an_access_out_of_bounds_names_the_tensor_and_the_case(changes, said):
+    access = Access(kernel="k", line=12, kind="load", case="tiles-0-1", argument="x")
+    seen = SanitizerFacts(out_of_bounds=(access.model_copy(update=changes),))
+    (found,) = (f for f in decide(facts(sanitizer=seen)).findings if f.id == "K32")
+    assert found.evidence == f"{said}, kernel k (case tiles-0-1)"
+
+
+@pytest.mark.parametrize("race", ["store-store", "store-load", "atomic-load"])
+def test_a_race_is_named_and_is_a_bug(race):
+    access = Access(kernel="k", line=7, kind="store", race=race)
+    verdict = decide(facts(sanitizer=SanitizerFacts(races=(access,))))
+    assert [race in f.evidence for f in verdict.findings if f.id == "K33"] == [True]
+    assert not verdict.keep
 
 
 def test_lower_precision_is_a_bug_where_a_cast_was_seen():
@@ -385,3 +410,45 @@ def test_a_verdict_and_its_facts_survive_writing(seen, policy):
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
     assert VerifyFacts.model_validate_json(seen.model_dump_json()) == seen
     assert decide(seen, policy) == verdict
+
+
+@pytest.mark.parametrize(("relative", "outcome"), [(2.0**-9, "correct"), (0.5, "wrong")])
+def test_one_rounding_of_the_answer_does_not_grow_with_the_length_of_sums(relative, outcome):
+    cast = Rounding(kernel="k", line=12, to="bf16")
+    rough = case("imprecise", loose_ratio=0.38, own=True, relative=relative)
+    scaled = ReferenceRun(status="ok", scaled=True, scaled_from="k 4096 to 2", deeper=2048.0)
+    seen = {"comparisons": (rough,), "provenance": provenance(rounded=(cast,))}
+    assert decide(facts(reference=scaled, **seen)).outcome == outcome
+
+
+@pytest.mark.parametrize("weights", ["none", "by-order"])
+def test_what_no_target_compiles_is_refused_whatever_the_sizes(weights):
+    run = RunFacts(status="done", entry="f", entry_kind="function", weight_map=weights)
+    raised = case("error", why="IncompatibleTypeError: invalid operands")
+    refused = CompileFacts(kernel="k", target="sm_80", status="error", why="invalid operands")
+    unpinned = ReferenceRun(status="ok", scaled=True, scaled_from="n 512 to 8", unpinned=True)
+    verdict = decide(facts(run=run, reference=unpinned, comparisons=(raised,), compiled=(refused,)))
+    assert verdict.outcome == "compile_error"
+
+
+def test_a_kernel_that_takes_only_a_narrower_type_crashes_whatever_its_arguments():
+    run = RunFacts(status="done", entry="f", entry_kind="function", weight_map="by-order")
+    raised = case("error", why="AssertionError: x must be bfloat16 (line 3)")
+    assert decide(facts(run=run, comparisons=(raised,))).outcome == "crash"
+
+
+def test_a_wrong_answer_at_two_blocks_is_wrong_and_a_refusal_is_none():
+    wrong = WRONG.model_copy(update={"case": "extent-32-to-256", "group": "extent"})
+    assert decide(facts(comparisons=(GOOD, wrong))).outcome == "wrong"
+    refused = case("error", "extent", why="AssertionError: rows == 32")
+    verdict = decide(facts(comparisons=(GOOD, refused)))
+    assert (verdict.outcome, verdict.keep) == ("correct", True)
+    assert ("K25", "suspicious") in {(f.id, f.severity) for f in verdict.findings}
+
+
+def test_an_error_that_several_cases_raise_is_said_once():
+    raised = [case("error", why="TypeError: no").model_copy(update={"case": n}) for n in "abc"]
+    assert failing_cases([*raised, WRONG]) == [
+        "case a and 2 more: error: TypeError: no",
+        "case nominal-1: differs",
+    ]

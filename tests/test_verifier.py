@@ -277,6 +277,65 @@ def test_work_that_changes_little_is_still_the_kernel_s(verifier):
     assert "K04" not in {finding.id for finding in verdict.findings}
 
 
+PRODUCT = """
+import torch, torch.nn as nn
+class Product(nn.Module):
+    def forward(self, a, b):
+        return a @ b
+def get_inputs():
+    return [torch.rand([40, 160]), torch.rand([160, 24])]
+def get_init_inputs():
+    return [[], {}]
+"""
+WRAPPED = """
+import torch, torch.nn as nn, triton, triton.language as tl
+@triton.jit
+def product(a, b, c, M, N, K, B: tl.constexpr):
+    m = (tl.program_id(0) * B + tl.arange(0, B)) % M
+    n = (tl.program_id(1) * B + tl.arange(0, B)) % N
+    total = tl.zeros((B, B), dtype=tl.float32)
+    for start in range(0, K, B):
+        k = start + tl.arange(0, B)
+        left = tl.load(a + m[:, None] * K + k, mask=(k < K)[None, :], other=0.0)
+        right = tl.load(b + k[:, None] * N + n, mask=(k < K)[:, None], other=0.0)
+        total += tl.dot(left, right, input_precision="ieee")
+    tl.store(c + m[:, None] * N + n, total)
+class ProductNew(nn.Module):
+    def forward(self, a, b):
+        a, b = a.contiguous(), b.contiguous()
+        (M, K), N = a.shape, b.shape[1]
+        c = torch.empty((M, N), device=a.device)
+        product[(triton.cdiv(M, 16), triton.cdiv(N, 16))](a, b, c, M, N, K, B=16)
+        return c
+"""
+
+
+def test_tiles_that_wrap_and_store_equal_values_twice_are_no_bug(verifier):
+    facts = verifier.verify(Question(PRODUCT, WRAPPED, "Product"), SEED)
+    assert {access.race for access in facts.sanitizer.races} == {"store-store-equal"}
+    assert decide(facts).keep
+
+
+def test_a_product_in_bfloat16_is_lower_precision_and_not_wrong(verifier):
+    code = WRAPPED.replace('left, right, input_precision="ieee"', "left, right")
+    code = code.replace(
+        "tl.dot(left, right)", "tl.dot(left.to(tl.bfloat16), right.to(tl.bfloat16))"
+    )
+    code = code.replace("m[:, None] * N + n, total)", "m[:, None] * N + n, total.to(tl.bfloat16))")
+    facts = verifier.verify(Question(PRODUCT, code, "Product"), SEED)
+    assert {c.status for c in facts.comparisons if c.group == "nominal"} == {"imprecise"}
+    assert ("K28", "bug") in {(f.id, f.severity) for f in decide(facts).findings}
+
+
+def test_a_read_out_of_bounds_is_told_also_where_no_time_is_left_for_sanitizers(interpreters):
+    code = WRAPPED.replace(", mask=(k < K)[None, :], other=0.0", "").replace("160", "150")
+    hurried = Verifier(interpreters, Effort(candidate_seconds=0.01))
+    facts = hurried.verify(Question(PRODUCT.replace("160", "150"), code, "Product"), SEED)
+    (found,) = (f for f in decide(facts).findings if (f.id, f.severity) == ("K32", "bug"))
+    assert "beyond the end of argument 'a'" in found.evidence
+    assert "(case nominal" in found.evidence
+
+
 def test_a_kernel_that_is_the_identity_on_its_own_inputs_is_no_copy(verifier):
     reference = (MODULES / "Swish" / "reference.py").read_text(encoding="utf-8")
     reference = reference.replace("torch.randn", "torch.rand").replace(

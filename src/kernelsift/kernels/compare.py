@@ -17,6 +17,8 @@ EAGER_FACTOR = 4.0
 TF32_EPS = 2.0**-11
 REDUCED_EPS = 2.0**-11
 """Rounding of fp16 (and of TF32), for the question whether an error is lower precision only."""
+BF16_EPS = 2.0**-8
+HALF_BYTES = 2
 LOOSE = 1e-2
 SHOWN = 5
 BIG = 1e30
@@ -52,9 +54,10 @@ class _Sum:
     nonfinite: bool = False
 
 
-def compare(expected: Expected, got: Any, *, tf32: bool = False) -> Comparison:
+def compare(expected: Expected, got: Any, *, tf32: bool = False, bf16: bool = False) -> Comparison:
     """Compare one answer. `tf32`: the candidate multiplied with TF32 inputs, which is allowed for.
 
+    `bf16`: it cast to bfloat16, which is not allowed for; it explains larger errors of fp32.
     Types, structure, shapes and dtypes must be exactly those of the eager answer.
     """
     why = structure_mismatch(expected.eager, got)
@@ -67,7 +70,7 @@ def compare(expected: Expected, got: Any, *, tf32: bool = False) -> Comparison:
     found = _Sum()
     shown: list[Difference] = []
     for at, (want, narrow, have) in enumerate(zip(precise, eager, answer, strict=True)):
-        wrong = _compare_leaf(found, want, narrow, have, tf32=tf32)
+        wrong = _compare_leaf(found, want, narrow, have, tf32=tf32, bf16=bf16)
         if len(shown) < SHOWN:
             shown += _differences(at, want, have, wrong, SHOWN - len(shown))
     made = _made(expected, _status(found), tf32=tf32, exact=_all_exact(eager))
@@ -192,7 +195,7 @@ def _continuous(tensor: Any) -> bool:
     return bool(tensor.is_floating_point() or tensor.is_complex())
 
 
-def _compare_leaf(found: _Sum, want: Any, narrow: Any, have: Any, *, tf32: bool) -> Any:
+def _compare_leaf(found: _Sum, want: Any, narrow: Any, have: Any, *, tf32: bool, bf16: bool) -> Any:
     """Add one leaf to the result; returns the mask of wrong elements (None for plain values)."""
     if not _is_tensor(narrow):
         same = narrow == have or (narrow != narrow and have != have)  # noqa: PLR0124 -- both NaN
@@ -208,13 +211,16 @@ def _compare_leaf(found: _Sum, want: Any, narrow: Any, have: Any, *, tf32: bool)
         if bool(wrong.any()):
             found.ratio = found.loose = found.reduced = found.relative = BIG
     else:
-        wrong = _compare_continuous(found, want, narrow, have, tf32=tf32)
+        bf16 &= narrow.dtype.itemsize > HALF_BYTES
+        wrong = _compare_continuous(found, want, narrow, have, tf32=tf32, bf16=bf16)
     found.total += narrow.numel()
     found.wrong += int(wrong.sum())
     return wrong
 
 
-def _compare_continuous(found: _Sum, want: Any, narrow: Any, have: Any, *, tf32: bool) -> Any:
+def _compare_continuous(
+    found: _Sum, want: Any, narrow: Any, have: Any, *, tf32: bool, bf16: bool
+) -> Any:
     import torch
 
     wide = torch.complex128 if narrow.is_complex() else torch.float64
@@ -238,7 +244,7 @@ def _compare_continuous(found: _Sum, want: Any, narrow: Any, have: Any, *, tf32:
     rtol, floor = RTOL.get(name, 1e-9), FLOOR.get(name, 1e-10)
     slack = EAGER_FACTOR * doubt
     strict = rtol * size + floor * scale + slack
-    reduced = 4 * REDUCED_EPS * (size + scale) + slack + strict
+    reduced = 4 * (BF16_EPS if bf16 else REDUCED_EPS) * (size + scale) + slack + strict
     allowed = strict + 4 * TF32_EPS * (size + scale) if tf32 else strict
     found.ratio = max(found.ratio, _worst(error, allowed))
     found.reduced = max(found.reduced, _worst(error, reduced))

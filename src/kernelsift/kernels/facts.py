@@ -59,6 +59,15 @@ RunStatus = Literal[
 Ablation = Literal["wrong", "right", "raises", "not-run"]
 
 
+Race = Literal[
+    "store-store",  # programs store different values to one address
+    "store-store-equal",  # the same, with equal values up to rounding: harmless
+    "store-load",  # a program loads what another stores
+    "atomic-load",
+    "atomic-store",
+]
+
+
 class Finding(Frozen):
     """One entry of the catalog, with what was seen and where."""
 
@@ -165,6 +174,10 @@ class Access(Frozen):
     offset: int | None = None
     """Bytes past the end (positive) or before the start (negative) of the nearest tensor."""
     case: str = ""
+    argument: str = ""
+    """The kernel's name for the tensor; without one, `offset` counts from where that begins."""
+    race: Race | None = None
+    """None where it is no race, or one of facts that did not tell."""
 
 
 class SanitizerFacts(Frozen):

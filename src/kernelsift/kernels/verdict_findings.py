@@ -181,23 +181,41 @@ def _provenance(seen: ProvenanceFacts, work: str) -> Iterator[Finding]:
 
 
 def _sanitizer(seen: SanitizerFacts) -> Iterator[Finding]:
-    for code, text, accesses in (
-        ("K32", "outside of every tensor", seen.out_of_bounds),
-        ("K33", "of memory that another program writes", seen.races),
-        ("K34", "of memory that nothing has written", seen.uninitialised),
-    ):
-        for access in accesses:
-            yield _finding(code, "bug", _placed(access, text), access.line)
+    races = [access for access in seen.races if access.race != "store-store-equal"]
+    for access in seen.out_of_bounds:
+        yield _finding("K32", "bug", _placed(access, _outside(access)), access.line)
+    for access in races:
+        yield _finding("K33", "bug", _placed(access, _raced(access)), access.line)
+    for access in seen.uninitialised:
+        text = f"{access.kind} of memory that nothing has written"
+        yield _finding("K34", "bug", _placed(access, text), access.line)
     if seen.poison_dependent and not seen.uninitialised:
         yield _finding("K34", "bug", "the answer depends on what fresh memory holds")
-    if seen.order_dependent and not seen.races:
+    if seen.order_dependent and not races:
         yield _finding("K33", "bug", "the answer depends on the order of programs")
 
 
 def _placed(access: Access, text: str) -> str:
-    offset = f", {access.offset} bytes from it" if access.offset is not None else ""
-    case = f" in {access.case}" if access.case else ""
-    return f"{access.kind} {text}{offset}, kernel {access.kernel}{case}"
+    case = f" (case {access.case})" if access.case else ""
+    return f"{text}, kernel {access.kernel}{case}"
+
+
+def _outside(access: Access) -> str:
+    if not access.argument or access.offset is None:
+        offset = f", {access.offset} bytes from it" if access.offset is not None else ""
+        return f"{access.kind} outside of every tensor{offset}"
+    what = f"argument {access.argument!r}"
+    if access.offset < 0:
+        return f"{access.kind} begins {-access.offset:,} bytes before {what}"
+    return f"{access.kind} reaches {access.offset:,} bytes beyond the end of {what}"
+
+
+def _raced(access: Access) -> str:
+    what = f" in argument {access.argument!r}" if access.argument else ""
+    if access.race == "store-store":
+        return f"store-store: programs store different values to one address{what}"
+    kind = f"{access.race}: {access.kind}" if access.race else access.kind
+    return f"{kind} of memory that another program writes{what}"
 
 
 def _behaviour(seen: BehaviourFacts) -> Iterator[Finding]:

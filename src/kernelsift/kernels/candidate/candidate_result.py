@@ -1,11 +1,12 @@
 """Read in the parent what a candidate's child has sent, and compare. Nothing in it is believed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from kernelsift.kernels import wire
 from kernelsift.kernels.candidate.candidate_sample import compare_sample
+from kernelsift.kernels.candidate.load_failure import error_text, load_status
 from kernelsift.kernels.compare import Expected, compare, failed
 from kernelsift.kernels.facts import (
     Ablation,
@@ -13,6 +14,7 @@ from kernelsift.kernels.facts import (
     BehaviourFacts,
     Comparison,
     ProvenanceFacts,
+    Race,
     RunFacts,
     RunStatus,
     SanitizerFacts,
@@ -26,6 +28,8 @@ _PACE = 10.0
 """The interpreter may be so many times slower than predicted."""
 _AS_GOOD = 2.0
 """An inexact answer without kernels is right if its error is at most so many times theirs."""
+_NAME = 80
+"""Characters of a name that are kept."""
 _ENOUGH_NOMINAL = 2
 """Nominal answers after which a child that runs out of time still gets a verdict."""
 
@@ -144,7 +148,7 @@ def provenance(
     frame = result.outputs.get(case.name) if case else None
     if case is None or frame is None or "error" in frame:
         return None
-    facts, answered = frame.get("facts") or {}, frame.get("output")
+    facts = frame.get("facts") or {}
     launches, sample = facts.get("launches") or [], _sample(frame)
     shares = [float(part["stored"]) for part in facts.get("coverage") or []]
     ops = tuple(
@@ -162,8 +166,8 @@ def provenance(
         kernels=tuple(dict.fromkeys(str(one["kernel"]) for one in launches)),
         copy_only=_copy_only(result, [c.name for c in nominal]),
         coverage=min(shares) if shares and not sample else None,
-        ablation_noop=_ablation(result.steps.get("noop"), case, answered, tf32=tf32),
-        ablation_raise=_ablation(result.steps.get("raise"), case, answered, tf32=tf32),
+        ablation_noop=_ablation(result.steps.get("noop"), case, frame, tf32=tf32),
+        ablation_raise=_ablation(result.steps.get("raise"), case, frame, tf32=tf32),
         torch_ops=ops,
         torch_share=_torch_share(ops, facts.get("work") or {}, sample),
     )
@@ -184,23 +188,30 @@ def _copy_only(result: CandidateResult, nominal: Collection[str]) -> tuple[str, 
 def sanitizer(
     result: CandidateResult, reference: ReferenceResult, *, tf32: bool
 ) -> SanitizerFacts | None:
-    """What the sanitized runs and the runs with another poison and another order showed."""
+    """What the sanitized runs and the runs with another poison and another order showed.
+
+    Bounds are watched in every call: the nominal ones tell where there was no time for more.
+    """
     frames = [result.steps.get("sanitize"), result.steps.get("sanitize-larger")]
-    seen = [frame.get("facts") or {} for frame in frames if frame and "error" not in frame]
-    if not seen:
-        return None
-
-    def all_of(kind: str) -> tuple[Access, ...]:
-        found = (access for facts in seen for access in _accesses(facts.get(kind)))
-        return tuple(dict.fromkeys(found))
-
-    return SanitizerFacts(
-        out_of_bounds=all_of("oob"),
-        races=all_of("races"),
-        uninitialised=all_of("uninitialised"),
+    seen = [frame for frame in frames if frame and "error" not in frame]
+    nominal = [c.name for c in reference.cases if c.expected.group == "nominal"]
+    plain = [result.outputs[name] for name in nominal if name in result.outputs]
+    found = SanitizerFacts(
+        out_of_bounds=_all_of("oob", [*(f for f in plain if "error" not in f), *seen]),
+        races=_all_of("races", seen),
+        uninitialised=_all_of("uninitialised", seen),
         poison_dependent=_differs(result, reference, "poison", tf32=tf32),
         order_dependent=_differs(result, reference, "reversed", tf32=tf32),
     )
+    return found if seen or found != SanitizerFacts() else None
+
+
+def _all_of(kind: str, frames: Iterable[dict[str, Any]]) -> tuple[Access, ...]:
+    """One kind of finding in some frames; what several show is told of the first."""
+    first: dict[Access, Access] = {}
+    for access in (one for frame in frames for one in _accesses(frame, kind)):
+        first.setdefault(access.model_copy(update={"offset": None, "case": ""}), access)
+    return tuple(first.values())
 
 
 def behaviour(
@@ -233,9 +244,15 @@ def _compared(expected: Expected, frame: dict[str, Any], *, tf32: bool) -> Compa
         sample = _sample(frame)
         if sample is not None:
             return compare_sample(expected, frame.get("output"), sample, tf32=tf32)
-        return compare(expected, frame.get("output"), tf32=tf32)
-    why = _error_text(error)
+        return compare(expected, frame.get("output"), tf32=tf32, bf16=_bf16(frame))
+    why = error_text(error)
     return failed(expected, "unsupported" if error.get("origin") == "interpreter" else "error", why)
+
+
+def _bf16(frame: dict[str, Any]) -> bool:
+    """Whether a kernel cast a wider float to bfloat16 in this call."""
+    casts = (frame.get("facts") or {}).get("rounded") or []
+    return any(one.get("access") == "bf16" for one in casts)
 
 
 def _sample(frame: dict[str, Any]) -> dict[str, Any] | None:
@@ -256,26 +273,31 @@ def _differs(
     plain = result.outputs.get(str(named))
     if case is None or plain is None or "error" in plain or _sample(plain) or _sample(frame):
         return None
-    if compare(case.expected, plain.get("output"), tf32=tf32).status not in _RIGHT:
-        return None
-    return compare(case.expected, frame.get("output"), tf32=tf32).status not in _RIGHT
+    first, second = (
+        compare(case.expected, one.get("output"), tf32=tf32, bf16=_bf16(plain)).status
+        for one in (plain, frame)
+    )
+    return second not in _RIGHT if first in _RIGHT else None
 
 
 def _ablation(
-    frame: dict[str, Any] | None, case: ReferenceCase, answered: Any, *, tf32: bool
+    frame: dict[str, Any] | None, case: ReferenceCase, plain: dict[str, Any], *, tf32: bool
 ) -> Ablation:
-    """Whether the answer without kernels is right: as good as `answered`, the one with them."""
+    """Whether the answer without kernels is right: as good as the `plain` one with them."""
     if frame is None:
         return "not-run"
     if "error" in frame:
         return "raises"
     if not case.expected.informative and frame.get("step") == "noop":
         return "not-run"  # fresh memory may be right by itself
-    found = compare(case.expected, frame.get("output"), tf32=tf32)
-    if found.status == "imprecise":
-        plain = compare(case.expected, answered, tf32=tf32)
-        return "right" if (found.ratio or 0.0) <= _AS_GOOD * (plain.ratio or 0.0) else "wrong"
-    return "right" if found.status in _RIGHT else "wrong"
+    found, own = (
+        compare(case.expected, one.get("output"), tf32=tf32, bf16=_bf16(plain))
+        for one in (frame, plain)
+    )
+    as_good = (found.ratio or 0.0) <= _AS_GOOD * (own.ratio or 0.0)
+    return (
+        "right" if found.status == "equal" or (found.status == "imprecise" and as_good) else "wrong"
+    )
 
 
 def _torch_share(
@@ -297,7 +319,7 @@ def _status(
     child: ChildResult, result: CandidateResult, compared: Sequence[Comparison]
 ) -> tuple[RunStatus, str, int | None]:
     if result.problem is not None:
-        return _load_status(result.problem)
+        return load_status(result.problem)
     if result.slow:
         return "timeout-kernel", "the first call did not end in time", None
     answered = [c for c in compared if c.group == "nominal"]
@@ -317,39 +339,6 @@ def _status(
     return *known[child.status], None
 
 
-def _not_found(seen: Any) -> str:
-    """Why nothing was called, in words; what was seen may be a list of names or of reasons."""
-    names = [str(name) for name in seen or []]
-    if names and not names[0].startswith(("class ", "def ")):
-        return "; ".join(names)
-    said = ", ".join(names) or "neither a class nor a function"
-    return f"nothing that answers the task was found; the program has {said}"
-
-
-def _load_status(problem: dict[str, Any]) -> tuple[RunStatus, str, int | None]:
-    event = problem["event"]
-    if event == "no_entry":
-        return "no-entry", _not_found(problem.get("seen")), None
-    if event == "interpreter_error":
-        return "not-run", str(problem.get("message")), None
-    error = problem.get("error") or {}
-    lines = error.get("lines") or []
-    line = lines[-1].get("line") if lines else None
-    if problem.get("stage") == "parse":
-        return "syntax-error", _error_text(error), line
-    if error.get("type") in {"ModuleNotFoundError", "ImportError"}:
-        return "missing-package", _error_text(error), line
-    if error.get("origin") == "interpreter":
-        return "not-run", _error_text(error), line
-    return "import-error", _error_text(error), line
-
-
-def _error_text(error: dict[str, Any]) -> str:
-    lines = error.get("lines") or []
-    place = f" (line {lines[-1].get('line')}: {lines[-1].get('text')})" if lines else ""
-    return f"{error.get('type')}: {str(error.get('message'))[:300]}{place}"
-
-
 def _weights(loaded: dict[str, Any] | None) -> Any:
     if loaded is None:
         return None
@@ -361,17 +350,30 @@ def _weights(loaded: dict[str, Any] | None) -> Any:
     return f"by-{weakest}" if pairs else "none"
 
 
-def _accesses(found: Any) -> tuple[Access, ...]:
+def _accesses(frame: dict[str, Any], found: str) -> Iterator[Access]:
+    """The accesses of one kind of finding in a frame."""
     kinds = {"load", "store", "atomic"}
-    return tuple(
-        Access(
+    for one in (frame.get("facts") or {}).get(found) or []:
+        said = one.get("access")
+        race = said if said in get_args(Race) else None
+        kind = race.removesuffix("-equal").rpartition("-")[2] if race else said
+        yield Access(
             kernel=str(one.get("kernel", "")),
             line=int(one["line"]) if one.get("line") else None,
-            kind=one.get("access") if one.get("access") in kinds else "load",
-            offset=int(one["offset"]) if isinstance(one.get("offset"), int) else None,
+            kind=kind if kind in kinds else "load",
+            offset=_beyond(one),
+            case=str(frame.get("case", ""))[:_NAME],
+            argument=str(one.get("argument", ""))[:_NAME],
+            race=race,
         )
-        for one in found or []
-    )
+
+
+def _beyond(one: dict[str, Any]) -> int | None:
+    """How far an access reaches past the end of a tensor, or begins before its start."""
+    offset, size, width = (one.get(name) for name in ("offset", "bytes", "width"))
+    if not (isinstance(offset, int) and isinstance(size, int) and isinstance(width, int)):
+        return None
+    return offset if offset < 0 else offset + width - size
 
 
 def _text(value: Any) -> str | None:

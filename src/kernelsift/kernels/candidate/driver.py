@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import types
@@ -24,6 +25,8 @@ DEVICE_PROPERTIES = {
     "mem_clock_rate": 2619000,
     "mem_bus_width": 5120,
 }
+UNKNOWN_KEYS = "unknown_keys"
+"""Attribute of an autotuner: what its `key` names besides arguments of the kernel."""
 LIBDEVICES = (
     "triton.language.extra.libdevice",
     "triton.language.extra.cuda.libdevice",
@@ -123,15 +126,38 @@ def install_driver(note: Callable[[str], None], controls: Controls) -> StandInDr
 
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         stand_in.benched = 0
+        if unknown := getattr(self, UNKNOWN_KEYS, ()):
+            note(f"autotune: key without {', '.join(unknown)}")
         note(f"autotune: configuration {controls.config} of {len(self.configs)}")
         return native_run(self, *args, **kwargs)
 
     autotuner.run = run
+    autotuner.__init__ = _forgiving(autotuner.__init__)
     autotuner.do_bench = property(lambda _self: stand_in.get_benchmarker())
     testing: Any = importlib.import_module("triton.testing")
     for name in ("do_bench", "do_bench_cudagraph"):
         setattr(testing, name, _measured_nothing(note))
     return stand_in
+
+
+def _forgiving(native: Callable[..., None]) -> Callable[..., None]:
+    """How an autotuner is made: names in `key` that are no argument are dropped and remembered.
+
+    Triton passed over them before 3.9 and raises since; kernels were written for both.
+    """
+    signature = inspect.signature(native)
+
+    @functools.wraps(native)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        given = signature.bind(self, *args, **kwargs).arguments
+        key, known = given.get("key"), given.get("arg_names") or ()
+        if isinstance(key, list | tuple) and (unknown := [k for k in key if k not in known]):
+            given["key"] = [name for name in key if name in known]
+            setattr(self, UNKNOWN_KEYS, tuple(map(str, unknown)))
+        bound = inspect.BoundArguments(signature, given)
+        native(*bound.args, **bound.kwargs)
+
+    return init
 
 
 def _measured_nothing(note: Callable[[str], None]) -> Callable[..., Any]:

@@ -24,7 +24,8 @@ MAX_EXPOSED = 4096
 class Region:
     """One storage: its window [start, end), its real address, which bytes kernels wrote.
 
-    `known` marks initialised bytes; None means that all of them are.
+    `known` marks initialised bytes; None means that all of them are. `bf16`: what kernels store
+    there as 16 bits are numbers.
     """
 
     start: int
@@ -37,6 +38,7 @@ class Region:
     known_before: Any = None
     stores: list[tuple[Any, Any, int]] = dataclasses.field(default_factory=list)
     pending: int = 0
+    bf16: bool = False
 
     @property
     def delta(self) -> Any:
@@ -91,7 +93,9 @@ class Memory:
 
     def region(self, tensor: Any) -> Region:
         """The region of a tensor's storage, made at first sight."""
-        return self._region(tensor.untyped_storage())
+        region = self._region(tensor.untyped_storage())
+        region.bf16 = str(tensor.dtype) == "torch.bfloat16"
+        return region
 
     def _region(self, storage: Any) -> Region:
         real = storage.data_ptr()

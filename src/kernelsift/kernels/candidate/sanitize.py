@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 MAX_ACCESSED = 1 << 24
 NEVER = np.iinfo(np.int64).max
+ROUNDING = {"float64": 1e-4, "float32": 1e-4, "float16": 2.0**-8, "bfloat16": 2.0**-5}
+"""Relative differences of values that count as rounding: the same sum in another order."""
+CANCELLED = 0.1
+"""Of the largest value, so much more counts for every value: sums may cancel."""
+EXACT = ""
+FORMATS = (EXACT, *ROUNDING)
 
 
 def begin_launch(log: Log, fresh: dict[int, Any]) -> None:
@@ -48,18 +54,20 @@ def check_launch(log: Log) -> None:
 
 
 class _Lanes:
-    """All lanes of some accesses as flat arrays: address, program, line, value."""
+    """All lanes of some accesses as flat arrays: address, program, line, value, its format."""
 
-    def __init__(self, accesses: list[Access]) -> None:
+    def __init__(self, accesses: list[Access], *, bf16: bool = False) -> None:
         self.addresses = _joined([access.pointers.ravel() for access in accesses], np.uint64)
         sizes = [access.pointers.size for access in accesses]
         self.programs = np.repeat([access.program for access in accesses], sizes)
         self.lines = np.repeat([access.line for access in accesses], sizes)
         self.values = _joined([_bits(access) for access in accesses], np.uint64)
+        formats = [FORMATS.index(_format(access, bf16=bf16)) for access in accesses]
+        self.formats = np.repeat(formats, sizes)
 
     def sort(self) -> None:
         order = np.lexsort((self.programs, self.addresses))
-        for name in ("addresses", "programs", "lines", "values"):
+        for name in ("addresses", "programs", "lines", "values", "formats"):
             setattr(self, name, getattr(self, name)[order])
 
 
@@ -74,10 +82,18 @@ def _bits(access: Access) -> Any:
     return values.view(f"u{values.itemsize}").astype(np.uint64)
 
 
+def _format(access: Access, *, bf16: bool) -> str:
+    """The floating format of stored values; bfloat16 is stored as bits."""
+    name = EXACT if access.values is None else access.values.dtype.name
+    if bf16 and name == "uint16":
+        return "bfloat16"
+    return name if name in ROUNDING else EXACT
+
+
 def _check_races(log: Log, region: Region, accesses: list[Access]) -> None:
     if len({access.program for access in accesses}) < 2:
         return
-    stores = _Lanes([access for access in accesses if access.kind == "store"])
+    stores = _Lanes([access for access in accesses if access.kind == "store"], bf16=region.bf16)
     loads = _Lanes([access for access in accesses if access.kind == "load"])
     atomics = _Lanes([access for access in accesses if access.kind == "atomic"])
     stores.sort()
@@ -89,16 +105,46 @@ def _check_races(log: Log, region: Region, accesses: list[Access]) -> None:
 
 
 def _report_double_stores(log: Log, region: Region, stores: _Lanes) -> None:
-    """Two programs store to one address; equal values are their own kind."""
+    """Two programs store to one address; equal values, up to rounding, are their own kind."""
     addresses, programs = stores.addresses, stores.programs
     clash = (addresses[1:] == addresses[:-1]) & (programs[1:] != programs[:-1])
     if not clash.any():
         return
-    differs = clash & (stores.values[1:] != stores.values[:-1])
+    differs = _unequal(stores, clash)
     kind = "store-store" if differs.any() else "store-store-equal"
     where = differs if differs.any() else clash
     line = int(stores.lines[1:][where][0])
     log.place("races", int(where.sum()), line=line, access=kind, argument=region.name)
+
+
+def _unequal(stores: _Lanes, clash: Any) -> Any:
+    """Of the lanes that clash with their neighbour, those whose values differ beyond rounding."""
+    at = np.flatnonzero(clash)
+    one, other = stores.values[at], stores.values[at + 1]
+    same = one == other
+    for number, name in enumerate(FORMATS):
+        both = (stores.formats[at] == number) & (stores.formats[at + 1] == number)
+        if name != EXACT and both.any():
+            same[both] |= _close(_numbers(one[both], name), _numbers(other[both], name), name)
+    unequal = np.zeros_like(clash)
+    unequal[at] = ~same
+    return unequal
+
+
+def _numbers(bits: Any, name: str) -> Any:
+    if name == "bfloat16":
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
+    kind = np.dtype(name)
+    return bits.astype(f"u{kind.itemsize}").view(kind).astype(np.float64)
+
+
+def _close(one: Any, other: Any, name: str) -> Any:
+    size = np.maximum(np.abs(one), np.abs(other))
+    finite = np.isfinite(size)
+    scale = size[finite].max(initial=0.0)
+    with np.errstate(invalid="ignore"):
+        near = np.abs(one - other) <= ROUNDING[name] * (size + CANCELLED * scale)
+    return (finite & near) | (np.isnan(one) & np.isnan(other))
 
 
 def _report_crossing(log: Log, region: Region, pair: tuple[_Lanes, _Lanes], kind: str) -> None:
