@@ -133,6 +133,16 @@ def run(x: torch.Tensor) -> torch.Tensor:
     assert calls == {"exp": 2, "add": 1}
 
 
+def test_an_operator_is_called_without_torchs_compiler(child):
+    code = OPERATORS["triton_op"] + CALL + "import sys\nbefore = set(sys.modules)\n"
+    told = "torch.full((1,), float(any('_dynamo' in m for m in set(sys.modules) - before)))"
+    code += f"def told(x):\n    forward(x)\n    return {told}\n"
+    frames = child.run(
+        code=KERNEL + code, module_name=None, cases=[{"name": "x", "inputs": [X]}], entry="told"
+    )
+    assert outputs(frames)["x"]["output"].tolist() == [0.0]
+
+
 def test_an_operator_of_torch_stays_counted_although_the_candidate_has_one_for_it(child):
     frame = called(
         child,

@@ -154,18 +154,25 @@ def _patch_definitions() -> None:
     definition.register_kernel = register_kernel
 
 
-def _patch_triton() -> None:
-    """Kernels that torch would wrap to trace them stay as they are, and are not searched for."""
+def _patch_tracing() -> None:
+    """Nothing is traced: kernels stay unwrapped, and torch's compiler (seconds) is not imported."""
     wrapping: Any = importlib.import_module("torch._library.triton")
     for module in (wrapping, torch._library, torch.library):  # noqa: SLF001  where torch keeps it
         for name in ("wrap_triton", "capture_triton"):
             if hasattr(module, name):
                 setattr(module, name, lambda kernel: kernel)
     wrapping.get_inner_triton_kernels = lambda _function: []
+    change: Callable[[Any, str, Any], None] = setattr
+    change(torch, "_disable_dynamo", _untraced)
+
+
+def _untraced(function: Any = None, *_: Any, **_options: Any) -> Any:
+    """Replacement of `torch._disable_dynamo`, plain or as a decorator with options."""
+    return function if function is not None else _untraced
 
 
 def install(devices: TorchFunctionMode, note: Callable[[str], None]) -> None:
     """Patch `torch.library` in this process for good."""
     _patch_library(Operators(devices, note))
     _patch_definitions()
-    _patch_triton()
+    _patch_tracing()
