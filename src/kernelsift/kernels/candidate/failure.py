@@ -18,6 +18,7 @@ GAP_TEXTS = (
     "the stand-in driver has no",
     "the stand-in for",
     "Block pointers have been removed",
+    "'BlockPointer' object has no attribute",
 )
 OWN_TEXTS = (
     "object has no attribute 'fn'",
@@ -25,6 +26,9 @@ OWN_TEXTS = (
     "got an unexpected keyword argument",
     "object is not callable",
     "Multiple assignments are not supported",  # the compiler asserts a single target, too
+    "base must be 16-byte aligned",  # of tensor descriptors, where a GPU traps
+    "stride must be 16-byte aligned",
+    "last dim must be contiguous",
 )
 GAP_FILES = ("/numpy/", "/kernelsift/kernels/", "/triton/runtime/interpreter.py")
 INTENDED = words(
@@ -32,6 +36,7 @@ INTENDED = words(
     "assert_size_stride extern_operator empty_strided load_text _positional"
 )
 """Functions of ours that raise what a GPU would raise."""
+EXTENSIONS = "/torch/utils/cpp_extension.py"
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -50,6 +55,7 @@ def describe_error(error: BaseException, source: str) -> dict[str, Any]:
         frames += traceback.extract_tb(current.__traceback__)
         current = current.__cause__ if current is not cause else None
     own = [frame for frame in frames if frame.filename == source]
+    unbuilt = any(frame.filename.endswith(EXTENSIONS) for frame in frames)
     lines = [
         {
             "line": frame.lineno,
@@ -58,10 +64,13 @@ def describe_error(error: BaseException, source: str) -> dict[str, Any]:
         }
         for frame in own[-MAX_LINES:]
     ]
+    kind, text = type(cause).__name__, str(cause)
+    if unbuilt:  # a part that is missing here, whatever torch says of the compiler
+        kind, text = "ImportError", f"CUDA C++ is not run here ({kind}: {text})"
     return {
-        "type": type(cause).__name__,
-        "message": str(cause)[:MAX_MESSAGE],
-        "origin": "interpreter" if is_gap(cause) else "candidate",
+        "type": kind,
+        "message": text[:MAX_MESSAGE],
+        "origin": "interpreter" if unbuilt or is_gap(cause) else "candidate",
         "in_kernel": type(error).__name__ == "InterpreterError",
         "lines": lines,
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from kernelsift.kernels.candidate import operators
 from kernelsift.kernels.candidate.words import words
 
 if TYPE_CHECKING:
@@ -122,6 +123,21 @@ class _Nothing:
         return lambda *_args, **_kwargs: None
 
 
+class _Graph(_Nothing):
+    """A CUDA graph: what is captured runs once, as it comes, and is not recorded."""
+
+    def replay(self) -> None:
+        _unrecorded("torch.cuda.CUDAGraph")
+
+
+def _graphed_callables(*_args: Any, **_kwargs: Any) -> None:
+    _unrecorded("torch.cuda.make_graphed_callables")
+
+
+def _unrecorded(name: str) -> None:
+    raise NotImplementedError(f"the stand-in for {name} records nothing that could run again")
+
+
 def _constant(note: Notes, name: str, value: Any) -> Callable[..., Any]:
     def stand_in(*_args: Any, **_kwargs: Any) -> Any:
         note(name)
@@ -162,8 +178,12 @@ def _patch_queries(note: Notes) -> None:
     }
     for name, value in answers.items():
         setattr(torch.cuda, name, _constant(note, f"torch.cuda.{name}", value))
-    for name in words("device stream Stream Event device_of CUDAGraph graph _DeviceGuard"):
+    for name in words("device stream Stream Event device_of _DeviceGuard"):
         setattr(torch.cuda, name, _Nothing)
+    for module in (torch.cuda, torch.cuda.graphs):
+        module.CUDAGraph = _Graph
+        module.graph = _Nothing
+        module.make_graphed_callables = _graphed_callables
     for name in ("range_push", "range_pop", "mark", "range"):
         with contextlib.suppress(AttributeError):
             setattr(torch.cuda.nvtx, name, _Nothing())
@@ -257,7 +277,9 @@ def install(note: Notes) -> CpuDevices:
     _patch_autocast(note)
     _patch_compile(note)
     torch.Generator = _generator_class()
-    return CpuDevices(note)
+    devices = CpuDevices(note)
+    operators.install(devices, note)
+    return devices
 
 
 def _generator_class() -> Any:
