@@ -63,10 +63,11 @@ def match_arguments(
         place = next(((group, at) for group, at in positions if at is not None), None)
         if place is not None:
             take(parameter.name, *place, "name")
+    rest = next((p for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), None)
     for parameter in parameters:
         if parameter.name in bound:
             continue
-        place = _by_order(parameter, groups)
+        place = _by_order(parameter, groups, beside=rest is not None)
         if place is not None:
             group, position = place
             take(parameter.name, group, position, "shape" if len(group) == 1 else "order")
@@ -74,7 +75,6 @@ def match_arguments(
             raise NoMatchError(
                 f"nothing to pass for the argument {parameter.name!r}", _on_offer(offer)
             )
-    rest = next((p for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL), None)
     if rest is not None:
         found |= {name: (name, "order") for name, _ in weights}
         bound[rest.name] = tuple(value for group in groups[:2] for _, value in group)
@@ -92,10 +92,17 @@ def _call(signature: inspect.Signature, bound: dict[str, Any]) -> inspect.BoundA
     return call
 
 
-def _by_order(parameter: inspect.Parameter, groups: list[Named]) -> tuple[Named, int] | None:
-    """Group and position of what a parameter gets that no name fits; None: its default."""
+def _by_order(
+    parameter: inspect.Parameter, groups: list[Named], *, beside: bool
+) -> tuple[Named, int] | None:
+    """Group and position of what a parameter gets that no name fits; None: its default.
+
+    `beside`: `*args` takes what has no name, so that an option keeps its default.
+    """
     inputs, weights, _ = groups
     if parameter.default is not parameter.empty:
+        if beside and parameter.kind is parameter.KEYWORD_ONLY:
+            return None
         if inputs:
             return inputs, 0
         akin = _akin(parameter.name, weights)
