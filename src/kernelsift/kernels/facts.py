@@ -206,7 +206,8 @@ class BehaviourFacts(Frozen):
     state_differs: bool | None = None
     """Buffers after the call are not those of the reference."""
     patched: tuple[str, ...] = ()
-    """Attributes of torch, triton or the standard library that the candidate replaced."""
+    """Attributes of torch, triton or the standard library that the candidate replaced; as
+    `name = value`, settings by which torch's own products may be less precise."""
     threads_left: Count = 0
     subclassed_output: bool | None = None
 

@@ -28,9 +28,6 @@ from kernelsift.kernels.static.values import Path
 
 __all__ = ["EntryPoint", "Finding", "KernelFacts", "StaticFacts", "TorchCall", "static_facts"]
 
-HACKS_VERSION = 2
-"""Changes whenever the same code may give other facts."""
-
 MAX_CODE = 400_000
 """Characters; longer texts are not read."""
 _WRAPPERS = ("triton_kernel_wrapper", "kernel_function", "triton_run")
