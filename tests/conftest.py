@@ -18,6 +18,11 @@ settings.register_profile(
 settings.load_profile("here")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the last files: the longest tests (of verify) are there, and no worker waits."""
+    items.sort(key=lambda item: item.path.name, reverse=True)
+
+
 @pytest.fixture(scope="session")
 def interpreters() -> Iterator["Pool"]:
     """Children in which torch and triton are imported, started once for all tests of a worker."""

@@ -94,10 +94,13 @@ def recipes(prepared: "Prepared", facts: "GateFacts", options: CaseOptions) -> l
     if facts.train_random is False:
         make = lambda: maker.make(seed + 91)  # noqa: E731 -- two words are enough
         modes.insert(0, Recipe("other-mode", "mode", make, other_mode=True))
-    early = 3 + sum(recipe.name.startswith(("beyond", "long")) for recipe in shapes)
+    long = [recipe for recipe in shapes if recipe.name.startswith("long")]
+    shapes = [recipe for recipe in shapes if recipe not in long]
+    early = 3 + sum(recipe.name.startswith("beyond") for recipe in shapes)
     first, rest = shapes[:early], shapes[early:]
     extents = extent_recipes(prepared, options)
-    return [*nominal[:2], *initial, *extents, *first, *modes, *values, *nominal[2:], *rest]
+    begin = [*nominal[:2], *initial, *extents, *first]
+    return [*begin, *modes, *values, *long, *nominal[2:], *rest]
 
 
 def _nominal(maker: Any, seed: int, *, own: bool) -> Callable[[], list[Any]]:
