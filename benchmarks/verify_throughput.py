@@ -36,7 +36,7 @@ from kernelsift.kernels.isolation.limits import Limits
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.sizing import Question
 from kernelsift.kernels.verdict import decide
-from kernelsift.kernels.verifier import PRELOAD, Verifier
+from kernelsift.kernels.verifier import PRELOAD, Effort, Verifier
 from kernelsift.source import answer_text, extract, module_class_name
 
 SAMPLE = Path(__file__).parents[1] / "src" / "kernelsift" / "data" / "sample.jsonl"
@@ -45,6 +45,8 @@ POINTS = 10
 SOAK_FROM = 30
 SOAK_KERNELS = 8
 """The soak takes those right ones of the first so many rollouts that need least time."""
+SOAK_SECONDS = 0.3
+"""What leaks, leaks with each candidate and not with each case of it."""
 SOAK_EVERY = 7
 """One candidate in so many of the soak misbehaves."""
 MISBEHAVIOUR = (
@@ -175,7 +177,8 @@ def soak(count: int) -> None:
         open_compiler(parse_targets("sm_80,sm_90"), 1, "auto") as compiler,
         Pool(workers=1, preload=PRELOAD) as pool,
     ):
-        verifier = Verifier(pool, compiler=compiler)
+        effort = Effort(budget_seconds=SOAK_SECONDS, candidate_seconds=SOAK_SECONDS)
+        verifier = Verifier(pool, effort, compiler)
         right: list[bool] = []
         _, each = timed_in_pool(lambda q: right.append(is_right(verifier, q)), pool, todo)
         good = sorted((at for at in range(len(todo)) if right[at]), key=each.__getitem__)
