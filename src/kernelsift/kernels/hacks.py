@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterator
 
 from kernelsift import source
+from kernelsift.kernels.launching import WRAPPERS, launches
 from kernelsift.kernels.static.blocks import block_sizes
 from kernelsift.kernels.static.facts import (
     EntryPoint,
@@ -30,8 +31,7 @@ __all__ = ["EntryPoint", "Finding", "KernelFacts", "StaticFacts", "TorchCall", "
 
 MAX_CODE = 400_000
 """Characters; longer texts are not read."""
-_WRAPPERS = ("triton_kernel_wrapper", "kernel_function", "triton_run")
-_FUNCTIONS = (*_WRAPPERS, "forward")
+_FUNCTIONS = (*WRAPPERS, "forward")
 _RANK = {"hard": 0, "not-a-kernel": 1, "bug": 2, "suspicious": 3, "timing": 4}
 _INDUCTOR = ("torch._inductor", "triton_heuristics", "AsyncCompile", "async_compile")
 
@@ -117,25 +117,16 @@ def _class_names(program: Program, module_name: str) -> Iterator[str]:
     plain = module_name.rpartition("_")[2] if module_name[:1].isdigit() else module_name
     for name in dict.fromkeys((module_name, plain)):
         yield f"{name}New"
-    has_wrapper = any(name in program.functions for name in _WRAPPERS)
-    if not has_wrapper or _launches(program, program.classes.get(module_name)):
+    copied = program.classes.get(module_name)
+    has_wrapper = any(name in program.functions for name in WRAPPERS)
+    functions = {name: func.node for name, func in program.functions.items()}
+    if not has_wrapper or (copied and launches(copied.node, functions)):
         yield module_name  # beside a wrapper it is only the reference's copy
     yield from (n for n in reversed(program.classes) if n.endswith("New"))
     has_function = any(name in program.functions for name in _FUNCTIONS)
     last = source.module_class(program.tree)
     if last and not has_function:
         yield last.name
-
-
-def _launches(program: Program, klass: Klass | None) -> bool:
-    """Whether a class launches a kernel, itself or by a function of the file."""
-    for call in ast.walk(klass.node) if klass else ():
-        if isinstance(call, ast.Call):
-            callee = program.functions.get(source.dotted(call.func))
-            inside = ast.walk(callee.node) if callee else iter((call,))
-            if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Subscript) for n in inside):
-                return True
-    return False
 
 
 def _launchers(program: Program, kernels: dict[str, KernelBody]) -> list[str]:

@@ -294,10 +294,9 @@ def _ablation(
         compare(case.expected, one.get("output"), tf32=tf32, bf16=_bf16(plain))
         for one in (frame, plain)
     )
-    as_good = (found.ratio or 0.0) <= _AS_GOOD * (own.ratio or 0.0)
-    return (
-        "right" if found.status == "equal" or (found.status == "imprecise" and as_good) else "wrong"
-    )
+    if found.status == "imprecise" and (found.ratio or 0.0) > _AS_GOOD * (own.ratio or 0.0):
+        return "wrong"
+    return "right" if found.status in _RIGHT else "wrong"
 
 
 def _torch_share(

@@ -9,12 +9,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels.fingerprints import Weight, match_values
+from kernelsift.kernels.launching import WRAPPERS, launches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-WRAPPERS = ("triton_kernel_wrapper", "kernel_function", "triton_run")
-"""Functions that are agreed on as the answer."""
 FUNCTIONS = (*WRAPPERS, "forward")
 INDUCTOR_MARKS = ("torch._inductor", "torch._C._dynamo.guards")
 
@@ -45,7 +44,7 @@ def find_entry(
     wrapper = next((name for name in WRAPPERS if name in functions), None)
     for name in names:
         copied = name in names[3:] and name != hint and wrapper is not None
-        if name in classes and copied and not _launches(classes[name], functions):
+        if name in classes and copied and not launches(classes[name], functions):
             return Entry("function", str(wrapper), style), seen  # the class is the reference's copy
         if name in classes:
             return Entry("class", str(name), style), seen
@@ -96,31 +95,12 @@ def _launcher(functions: Mapping[str, Any]) -> tuple[str, str] | None:
         for node in ast.walk(function)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    launchers = [name for name, node in functions.items() if _launches(node, functions)]
+    launchers = [name for name, node in functions.items() if launches(node, functions)]
     tops = [name for name in launchers if name not in called]
     for names in (tops, launchers):
         if len(names) == 1:
             return "function", names[0]
     return None
-
-
-def _launches(node: ast.AST, functions: Mapping[str, Any]) -> bool:
-    """Whether a function contains `kernel[grid](...)` or calls a function that does."""
-    for call in ast.walk(node):
-        if isinstance(call, ast.Call):
-            if isinstance(call.func, ast.Subscript):
-                return True
-            name = call.func.id if isinstance(call.func, ast.Name) else ""
-            callee = functions.get(name)
-            if callee is not None and callee is not node and _subscripts(callee):
-                return True
-    return False
-
-
-def _subscripts(node: ast.AST) -> bool:
-    return any(
-        isinstance(n, ast.Call) and isinstance(n.func, ast.Subscript) for n in ast.walk(node)
-    )
 
 
 def _is_kernel(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
