@@ -27,6 +27,7 @@ from kernelsift.kernels.facts import (
 )
 from kernelsift.kernels.verdict import Policy, Verdict, decide
 from kernelsift.kernels.verdict_words import failing_cases
+from kernelsift.kernels.verdict_work import torch_share
 
 REAL = ProvenanceFacts(
     launches=1,
@@ -166,6 +167,58 @@ def test_work_of_pytorch_is_named():
     ops = (TorchOp(name="mm", calls=1, flops=9, bytes=9, compute=True),)
     verdict = decide(facts(provenance=provenance(torch_share=0.9, torch_ops=ops)))
     assert any("mm" in f.evidence for f in verdict.findings)
+
+
+CONVOLUTION = TorchOp(
+    name="convolution", calls=1, flops=3000, bytes=800, elements=100, compute=True
+)
+CLAMP = TorchOp(name="clamp", calls=1, flops=3000, bytes=800, elements=3000, compute=True)
+
+
+@pytest.mark.parametrize(
+    ("op", "pointwise", "work"),
+    [
+        (CONVOLUTION, ("k",), "figleaf"),  # 96,000 of 97,000 at the original sizes
+        (CONVOLUTION, (), "partial_triton"),  # k sums, too: its work grows alike
+        (CLAMP, ("k",), "partial_triton"),  # as often for each element at any size
+    ],
+)
+def test_work_is_that_at_the_original_sizes(op, pointwise, work):
+    verdict = decide(
+        facts(
+            static=StaticSummary(parsed=True, kernels=1, reachable=1, pointwise=pointwise),
+            reference=ReferenceRun(status="ok", scaled=True, deeper=32.0),
+            provenance=provenance(torch_share=0.75, torch_ops=(op,)),
+        )
+    )
+    assert verdict.work == work
+
+
+@given(
+    share=st.floats(0, 1),
+    deeper=st.floats(1, 1e6),
+    ops=st.lists(
+        st.builds(
+            TorchOp,
+            name=st.just("op"),
+            calls=st.just(1),
+            flops=st.integers(0, 10**12),
+            bytes=st.just(1),
+            elements=st.integers(0, 10**9),
+            compute=st.booleans(),
+        ),
+        max_size=3,
+    ),
+)
+def test_larger_sizes_never_lessen_the_share_of_pytorch_beside_pointwise_kernels(
+    share, deeper, ops
+):
+    seen = facts(
+        static=StaticSummary(parsed=True, kernels=1, reachable=1, pointwise=("k",)),
+        reference=ReferenceRun(status="ok", scaled=True, deeper=deeper),
+        provenance=provenance(torch_share=share, torch_ops=tuple(ops)),
+    )
+    assert share * (1 - 1e-9) <= torch_share(seen) <= 1
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,61 @@ def test_a_kernel_that_is_never_launched_is_no_kernel(verifier):
     assert (verdict.work, verdict.keep) == ("fallback", False)
 
 
+LINEAR_THEN_RELU = """
+import torch
+import torch.nn as nn
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return torch.relu(self.fc(x))
+
+
+def get_inputs():
+    return [torch.randn(4, 16)]
+
+
+def get_init_inputs():
+    return []
+"""
+ONLY_THE_RELU = """
+import torch
+import torch.nn as nn
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def relu_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, tl.maximum(x, 0.0), mask=mask)
+
+
+class ModelNew(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, x):
+        h = self.fc(x)
+        out = torch.empty_like(h)
+        relu_kernel[(triton.cdiv(h.numel(), 1024),)](h, out, h.numel(), BLOCK=1024)
+        return out
+"""
+
+
+def test_masked_off_lanes_do_no_work(verifier):
+    facts = verifier.verify(Question(LINEAR_THEN_RELU, ONLY_THE_RELU, "Model"), SEED)
+    verdict = decide(facts)
+    assert (verdict.outcome, verdict.work) == ("correct", "figleaf")  # 512 of 528 operations
+
+
 def test_code_that_does_not_parse_is_a_compile_error(verifier):
     verdict = decide(verifier.verify(Question(question("Swish", "fused").reference, "def f(:\n")))
     assert verdict.outcome == "compile_error"

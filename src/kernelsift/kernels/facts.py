@@ -127,6 +127,8 @@ class TorchOp(Frozen):
     calls: Count
     flops: Count
     bytes: Count
+    elements: Count = 0
+    """Of the largest tensor of each call."""
     compute: bool
     """False for allocations, views, copies and casts of weights."""
 
@@ -156,7 +158,7 @@ class ProvenanceFacts(Frozen):
     """The answer when every launch raises."""
     torch_ops: tuple[TorchOp, ...] = ()
     torch_share: Share | None = None
-    """Share of the reference's work (FLOPs, else bytes) that PyTorch did in the candidate."""
+    """PyTorch's share of the candidate's floating-point work, at the sizes of the run."""
     rounded: tuple[Rounding, ...] = ()
     """Casts to half precision or less, where inputs and answers of the reference have none."""
     idle_cases: tuple[str, ...] = ()
@@ -254,6 +256,8 @@ class StaticSummary(Frozen):
     why: str = ""
     kernels: Count = 0
     reachable: Count | None = None
+    pointwise: tuple[str, ...] = ()
+    """Kernels that do the same work for each element, whatever the sizes: no loop, no sum."""
     inductor_style: bool = False
     findings: tuple[Finding, ...] = ()
 
@@ -265,6 +269,7 @@ def static_summary(facts: StaticFacts) -> StaticSummary:
         why="" if facts.parsed else "it is not valid Python",
         kernels=len(facts.kernels),
         reachable=sum(kernel.reachable for kernel in facts.kernels),
+        pointwise=tuple(kernel.name for kernel in facts.kernels if kernel.pointwise),
         inductor_style=facts.inductor_style,
         findings=tuple(
             Finding(id=f.id, severity=f.severity, line=f.line, evidence=f.evidence)

@@ -167,6 +167,7 @@ def _kernel(name: str, body: KernelBody, flow: Flow) -> KernelFacts:
         masked_stores=sum(map(has_mask, body.stores)),
         dots=len(body.dots),
         reductions=body.reductions,
+        pointwise=not (body.loops or body.reductions or body.dots or body.helpers),
         copy_only=body.copies(),
         autotuned=body.autotuned,
         reachable=launched or (body.func in helpers and bool(flow.launched)),

@@ -20,6 +20,7 @@ from kernelsift.kernels.facts import (
 from kernelsift.kernels.verdict_compiled import reason, refused
 from kernelsift.kernels.verdict_findings import dynamic_findings, merged
 from kernelsift.kernels.verdict_health import Health, health
+from kernelsift.kernels.verdict_work import torch_share
 from kernelsift.model import Frozen
 
 Outcome = Literal["correct", "wrong", "crash", "timeout", "compile_error", "unverifiable"]
@@ -300,11 +301,12 @@ def _work(facts: VerifyFacts, policy: Policy) -> Work:
     unused = seen.coverage == 0 and seen.ablation_noop != "wrong"
     if unused or set(seen.kernels) <= set(seen.copy_only):
         return "figleaf" if seen.kernels else "unknown"
-    if seen.torch_share is None:
+    share = torch_share(facts)
+    if share is None:
         return "unknown"
-    if seen.torch_share > policy.figleaf_share:
+    if share > policy.figleaf_share:
         return "figleaf"
-    return "partial_triton" if seen.torch_share > policy.partial_share else "full_triton"
+    return "partial_triton" if share > policy.partial_share else "full_triton"
 
 
 def _dropped(

@@ -16,6 +16,7 @@ from kernelsift.kernels.facts import (
 )
 from kernelsift.kernels.gpu.timing_findings import gpu_findings
 from kernelsift.kernels.verdict_compiled import compile_findings
+from kernelsift.kernels.verdict_work import torch_share
 
 _WRONG = frozenset({"differs", "nonfinite"})
 _GROUP: dict[CaseGroup, tuple[str, Severity]] = {
@@ -50,7 +51,7 @@ def dynamic_findings(
             text = f"at {facts.reference.scaled_from}: wrong or no answer in {_names(wrong)}"
             yield _finding("K25", "bug", text)
     if facts.provenance is not None:
-        yield from _provenance(facts.provenance, work)
+        yield from _provenance(facts.provenance, work, torch_share(facts))
     if facts.sanitizer is not None:
         yield from _sanitizer(facts.sanitizer)
     if facts.behaviour is not None:
@@ -150,7 +151,7 @@ def _names(cases: list[Comparison]) -> str:
     return names + (f" and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else "")
 
 
-def _provenance(seen: ProvenanceFacts, work: str) -> Iterator[Finding]:
+def _provenance(seen: ProvenanceFacts, work: str, share: float | None) -> Iterator[Finding]:
     if not seen.launches:
         yield _finding("K02", "not-a-kernel", "no kernel was launched")
         return
@@ -173,10 +174,10 @@ def _provenance(seen: ProvenanceFacts, work: str) -> Iterator[Finding]:
         yield _finding("K04", severity, f"kernels wrote {seen.coverage:.0%} of the answer")
     if seen.kernels and set(seen.kernels) <= set(seen.copy_only):
         yield _finding("K05", "not-a-kernel", f"kernels only copy: {', '.join(seen.copy_only)}")
-    if work in {"figleaf", "partial_triton"} and seen.torch_share:
+    if work in {"figleaf", "partial_triton"} and share:
         heavy = [op.name for op in seen.torch_ops if op.compute][:_SHOWN]
         kind: Severity = "not-a-kernel" if work == "figleaf" else "suspicious"
-        text = f"PyTorch does {seen.torch_share:.0%} of the work: {', '.join(heavy)}"
+        text = f"PyTorch does {share:.0%} of the work: {', '.join(heavy)}"
         yield _finding("K06", kind, text)
 
 

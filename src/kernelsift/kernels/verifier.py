@@ -39,7 +39,7 @@ from kernelsift.kernels.sizing import (
     rewritten,
 )
 
-VERIFIER_VERSION = "4"
+VERIFIER_VERSION = "5"
 """Raised when the same candidate may give other facts."""
 PRELOAD = (
     "torch",

@@ -156,6 +156,7 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
         if log.controls.sanitize:
             self.note("load", ptrs, lanes, stored.itemsize)
         lanes = np.broadcast_to(lanes, real.shape)
+        log.use(lanes)
         values = _kernel_memory.load(real, lanes, fill, stored)
         if region is None and lanes is not wanted:
             self.spoil(values, wanted, lanes, kind)
@@ -191,6 +192,7 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
         log = self.log
         log.work["stored_bytes"] += real.size * width
         lanes = np.broadcast_to(lanes, real.shape)
+        log.use(lanes)
         if region is not None:
             region.note_store(ptrs.data, lanes, width)
         else:
@@ -248,6 +250,7 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
         self.log.atomics = True
         real, lanes, region = self.guard(ptr, mask, width, "atomic")
         lanes = np.broadcast_to(lanes, real.shape)
+        self.log.use(lanes)
         if region is not None:
             region.note_store(ptr.data, lanes, width)
         else:

@@ -1,5 +1,6 @@
 """Read in the parent what a candidate's child has sent, and compare. Nothing in it is believed."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -157,6 +158,7 @@ def provenance(
             calls=int(op["calls"]),
             flops=int(op["flops"]),
             bytes=int(op["bytes"]),
+            elements=int(op["numel"]),
             compute=op["kind"] == "compute",
         )
         for name, op in (facts.get("torch_ops") or {}).items()
@@ -304,10 +306,15 @@ def _torch_share(
 ) -> float:
     """PyTorch's share of floating-point work, by what both sides really did.
 
-    Of a launch that was cut, the programs that did not run count like those that did.
+    Kernels count as far as their lanes are not masked off: a block of 1,024 does the work of 64
+    elements where it holds so many. Of a launch that was cut, the programs that did not run count
+    like those that did.
     """
     torch_work = sum(op.flops for op in ops if op.compute)
     kernel_work = int(work.get("float_ops") or 0) + int(work.get("dot_flops") or 0)
+    lanes = int(work.get("lanes") or 0)
+    if lanes:
+        kernel_work = math.ceil(kernel_work * int(work.get("live_lanes") or 0) / lanes)
     if sample is not None:
         kernel_work *= max(int(sample["of"]), 1) // max(int(sample["ran"]), 1)
     total = torch_work + kernel_work

@@ -6,6 +6,8 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kernelsift.kernels.candidate.memory import Memory
 from kernelsift.kernels.candidate.words import words
 
@@ -17,8 +19,16 @@ MAX_PLACES = 64
 NARROW = frozenset(words("fp16 bf16 fp8e4nv fp8e5 fp8e4b8 fp8e4b15 fp8e5b16"))
 """Float types with at most 10 bits of mantissa."""
 WIDE = frozenset(("fp32", "fp64"))
-WORK = ("float_ops", "dot_flops", "tf32_flops", "loaded_bytes", "stored_bytes")
-"""What is counted; `tf32_flops` are those of `dot_flops` whose inputs were rounded to TF32."""
+WORK = (
+    "float_ops",
+    "dot_flops",
+    "tf32_flops",  # those of dot_flops whose inputs were rounded to TF32
+    "loaded_bytes",
+    "stored_bytes",
+    "lanes",  # of memory accesses
+    "live_lanes",  # those of them that were not masked off
+)
+"""What is counted."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -153,6 +163,11 @@ class Log:
         """Count a cast from a wide float type to a narrow one; both by Triton's names."""
         if target in NARROW and source in WIDE:
             self.place("rounded", 1, line=self.line(), access=target)
+
+    def use(self, lanes: Any) -> None:
+        """Count the lanes of a memory access, and those that are not masked off."""
+        self.work["lanes"] += lanes.size
+        self.work["live_lanes"] += int(np.count_nonzero(lanes))
 
     def found(self, kind: str) -> list[dict[str, Any]]:
         """The findings of one kind."""

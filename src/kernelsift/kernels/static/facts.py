@@ -42,6 +42,8 @@ class KernelFacts:
     masked_stores: int
     dots: int
     reductions: int
+    pointwise: bool
+    """The same work for each element, whatever the sizes: no loop, reduction, product or helper."""
     copy_only: bool
     """What it stores is what it loaded, without arithmetic."""
     autotuned: bool
