@@ -349,6 +349,29 @@ def test_a_refusal_that_smaller_sizes_explain_is_none_where_they_were_made_small
     assert typed[0].status == "error"
 
 
+@pytest.mark.parametrize(
+    ("otherwise", "status"),
+    [
+        ("0.0", "error"),
+        ("tl.zeros((B,), tl.int32)", "error"),
+        ("tl.zeros((8,), tl.float32)", "not-run"),
+    ],
+)
+def test_a_name_with_two_types_is_an_error_where_more_than_the_length_differs(
+    pool, otherwise, status
+):
+    body = f"""
+    if n > s:
+        v = tl.load(x + i, mask=i < n)
+    else:
+        v = {otherwise}
+    tl.store(y + i, v, mask=i < n)
+"""
+    code = SCALE.replace("    tl.store(y + i, tl.load(x + i, mask=i < n) * s, mask=i < n)\n", body)
+    (facts,) = compiled(pool, code, scale_launch(), scaled=True)
+    assert (facts.status, "Mismatched type" in facts.why) == (status, True)
+
+
 # --- the cache -----------------------------------------------------------------------------------
 
 

@@ -14,6 +14,14 @@ _TYPES = re.compile(
     r"|rank mismatch|multiple values"
 )
 """Errors about types and calls, which are the same at every size."""
+_TWO_TYPES = re.compile(
+    r"between then block \((.+?)\) and else block \((.+?)\)"
+    r"|initial type (.+?) but is re-assigned to (.+?) in loop"
+    r"|inconsistent types (.+?) and (.+)"
+    r"|Return type mismatch:? (.+?) and ([^.]+)"
+)
+"""Where a name has one type on one path and another on another."""
+_LENGTH = re.compile(r"'\d+'")
 OTHER_CONFIGURATION = "configuration"
 _LITERAL = re.compile(rf"{OTHER_CONFIGURATION} \d+ of autotuning: ")
 """The configuration that was run is all right, so this one's own numbers are not."""
@@ -27,8 +35,18 @@ def doubted(facts: CompileFacts) -> CompileFacts:
         facts.status != "error"
         or _LITERAL.match(facts.why)
         or _TYPES.search(text)
+        or _differ_at_any_size(text)
         or not _SIZES.search(text)
     ):
         return facts
     why = f"at sizes made smaller for the interpreter: {facts.why}"
     return facts.model_copy(update={"status": "not-run", "why": why})
+
+
+def _differ_at_any_size(text: str) -> bool:
+    """Whether two types that should be one differ in more than the lengths of their axes."""
+    told = _TWO_TYPES.search(text)
+    if told is None:
+        return False
+    one, other = (_LENGTH.sub("n", part).strip() for part in told.groups() if part)
+    return one != other
