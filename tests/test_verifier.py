@@ -137,6 +137,64 @@ def test_masked_off_lanes_do_no_work(verifier):
     assert (verdict.outcome, verdict.work) == ("correct", "figleaf")  # 512 of 528 operations
 
 
+TUNED = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.autotune([triton.Config({"BLOCK": n}) for n in SIZES], key=["n"])
+@triton.jit
+def relu_kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * 64 + tl.arange(0, BLOCK)
+    mask = offsets < n
+    x = tl.load(x_ptr + offsets, mask=mask)
+    tl.store(out_ptr + offsets, tl.maximum(x, 0.0), mask=mask)
+
+
+def triton_kernel_wrapper(x):
+    out = torch.empty_like(x)
+    relu_kernel[(triton.cdiv(x.numel(), 64),)](x, out, x.numel())
+    return out
+"""
+RELU = """
+import torch
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return torch.relu(x)
+
+
+def get_inputs():
+    return [torch.randn(7, 40)]
+
+
+def get_init_inputs():
+    return []
+"""
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ("(64, 32, 128)", "the second configuration"),  # the last writes twice what is right
+        ("(64, 128, 32)", "the last configuration"),
+        ("(64, 16, 32)", "the second and the last configuration"),
+        ("(64, 64, 128)", None),
+    ],
+)
+def test_a_configuration_of_autotuning_that_is_wrong_is_found_behind_one_that_is_right(
+    verifier, sizes, told
+):
+    code = TUNED.replace("SIZES", sizes)
+    verdict = decide(verifier.verify(Question(RELU, code, "Model"), SEED))
+    found = [f.evidence for f in verdict.findings if "configuration of autotuning" in f.evidence]
+    assert verdict.outcome == "correct"
+    assert [text.partition(" of autotuning")[0] for text in found] == ([told] if told else [])
+    assert verdict.keep is (told is None)
+
+
 def test_code_that_does_not_parse_is_a_compile_error(verifier):
     verdict = decide(verifier.verify(Question(question("Swish", "fused").reference, "def f(:\n")))
     assert verdict.outcome == "compile_error"

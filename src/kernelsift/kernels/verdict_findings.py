@@ -55,7 +55,7 @@ def dynamic_findings(
     if facts.sanitizer is not None:
         yield from _sanitizer(facts.sanitizer)
     if facts.behaviour is not None:
-        yield from _behaviour(facts.behaviour)
+        yield from _behaviour(facts.behaviour, scaled=facts.reference.scaled)
     if facts.gpu is not None:
         yield from gpu_findings(facts.gpu)
     yield from compile_findings(facts.compiled, decisive)
@@ -219,7 +219,7 @@ def _raced(access: Access) -> str:
     return f"{kind} of memory that another program writes{what}"
 
 
-def _behaviour(seen: BehaviourFacts) -> Iterator[Finding]:
+def _behaviour(seen: BehaviourFacts, *, scaled: bool) -> Iterator[Finding]:
     table: tuple[tuple[bool | None, str, Severity, str], ...] = (
         (seen.stale_on_new_contents, "K40", "hard", "same tensors, new contents, old answer"),
         (seen.repeat_differs, "K41", "hard", "the same call gives another answer"),
@@ -240,3 +240,9 @@ def _behaviour(seen: BehaviourFacts) -> Iterator[Finding]:
         yield _finding("K28", "suspicious", f"it set {', '.join(told[:_SHOWN])}")
     if seen.threads_left:
         yield _finding("K62", "hard", f"{seen.threads_left} threads were still running")
+    if seen.wrong_configurations:
+        # at smaller sizes a tile may be longer than what it goes over
+        weight: Severity = "suspicious" if scaled else "bug"
+        names = " and the ".join(seen.wrong_configurations)
+        text = f"the {names} configuration of autotuning gives a wrong answer, its first does not"
+        yield _finding("K24", weight, text)

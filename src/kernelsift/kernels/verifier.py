@@ -164,7 +164,7 @@ class Verifier:
             return self._facts(summary, state, timings, gate=reference.gate)
         nonce = secrets.token_hex(16)
         launch = 0.0 if patience else self._effort.first_seconds
-        payload = self._payload(small, reference, nonce, (case.secret, patience, launch))
+        payload = self._payload(case, small, reference, (nonce, patience, launch))
         child = _timed("candidate", timings, lambda: self._run(case, payload))
         result = read.read_candidate(child.frames, nonce)
         budget = self._effort.candidate_seconds
@@ -180,13 +180,13 @@ class Verifier:
 
     def _payload(
         self,
+        case: _Case,
         question: Question,
         reference: ReferenceResult,
-        nonce: str,
-        how: tuple[int, float, float],
+        how: tuple[str, float, float],
     ) -> bytes:
-        """The candidate's job; `how`: seed, patience with the first call and with a launch."""
-        secret, patience, launch = how
+        """The candidate's job; `how`: nonce, patience with the first call and with a launch."""
+        nonce, patience, launch = how
         request = {
             "nonce": nonce,
             "code": question.code,
@@ -195,8 +195,9 @@ class Verifier:
             "reference": question.reference,
             "budget": self._effort.candidate_seconds,
             "patience": patience,
+            "tuned": any(kernel.autotuned for kernel in case.static.kernels),
         }
-        options = {"seed": secret % 2**31, "launch_seconds": launch}
+        options = {"seed": case.secret % 2**31, "launch_seconds": launch}
         return payload_for(request, reference, options)
 
     def _at_own_sizes(self, case: _Case, found: VerifyFacts) -> Comparison | None:
@@ -228,7 +229,7 @@ class Verifier:
             return None
         nonce = secrets.token_hex(16)
         launch = self._effort.first_seconds / thrift
-        payload = self._payload(question, reference, nonce, (case.secret, 0.0, launch))
+        payload = self._payload(case, question, reference, (nonce, 0.0, launch))
         child = _timed("own sizes", case.timings, lambda: self._run(case, payload))
         result = read.read_candidate(child.frames, nonce)
         found = read.comparisons(result, reference, tf32=read.uses_tf32(result))

@@ -12,6 +12,8 @@ from kernelsift.kernels.reference.reference_result import ReferenceCase, Referen
 POISON = 1234.5
 """Second value for fresh memory and masked-off lanes; the first is NaN."""
 LATE_CALLS = 12
+CONFIGURATIONS = {"second": 1, "last": -1}
+"""Of an autotuner, those that are tried besides its first."""
 _FIRST_CASES = 6
 """Cases between the first steps and the others."""
 MASKED = {"masked": POISON, "poison": POISON}
@@ -25,10 +27,13 @@ _EARLY = ("noop", "raise", "sanitize", "mutate", "repeat", "late")
 """Steps that come before the cases with other values: cheap, or the most telling."""
 
 
-def steps_for(cases: list[ReferenceCase], *, random_training: bool = False) -> list[dict[str, Any]]:
+def steps_for(
+    cases: list[ReferenceCase], *, random_training: bool = False, tuned: bool = False
+) -> list[dict[str, Any]]:
     """A second look at the same object, ablations and sanitizers, on the nominal cases.
 
-    `random_training`: the reference is random in training mode, as with dropout.
+    `random_training`: the reference is random in training mode, as with dropout. `tuned`: kernels
+    have an autotuner, and other configurations are tried, too.
     """
     nominal = [case for case in cases if case.expected.group == "nominal"]
     if not nominal:
@@ -51,6 +56,9 @@ def steps_for(cases: list[ReferenceCase], *, random_training: bool = False) -> l
         ]
     if random_training:
         steps.append({"name": "training", "kind": "again", "case": first, "train": True})
+    for name, config in CONFIGURATIONS.items() if tuned else ():
+        options = {"config": config}
+        steps.append({"name": f"tuned-{name}", "kind": "again", "case": first, "options": options})
     for step in steps:
         step["seconds"] = _FACTORS.get(step["name"], 1.0) * nominal[0].seconds
     if larger := next((case for case in cases if case.expected.group == "shape"), None):
@@ -82,10 +90,11 @@ def payload_for(
     """The wire payload of a candidate job.
 
     `request`: nonce, code, module_name, entry, reference (its source), budget and patience
-    (processor seconds).
+    (processor seconds); `tuned` where kernels have an autotuner whose choice can be made.
     """
     random = bool(reference.gate and reference.gate.train_random)
-    steps, must = steps_for(reference.cases, random_training=random), _must(reference.cases)
+    tuned, must = bool(request.get("tuned")), _must(reference.cases)
+    steps = steps_for(reference.cases, random_training=random, tuned=tuned)
     return wire.encode({
         "nonce": request["nonce"],
         "code": request["code"],

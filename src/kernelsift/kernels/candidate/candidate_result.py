@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from kernelsift.kernels import wire
+from kernelsift.kernels.candidate.candidate_plan import CONFIGURATIONS
 from kernelsift.kernels.candidate.candidate_sample import compare_sample
 from kernelsift.kernels.candidate.load_failure import error_text, load_status
 from kernelsift.kernels.compare import Expected, compare, failed
@@ -233,6 +234,11 @@ def behaviour(
         stale_on_new_contents=_differs(result, reference, "mutate", tf32=tf32),
         late_call_differs=_differs(result, reference, "late", tf32=tf32),
         output_overwritten=_differs(result, reference, "keep", tf32=tf32),
+        wrong_configurations=tuple(
+            name
+            for name in CONFIGURATIONS
+            if _differs(result, reference, f"tuned-{name}", tf32=tf32)
+        ),
         inputs_changed=changed and not mutates,
         patched=tuple(sorted({str(n) for f in facts for n in f.get("tampered") or []})),
         threads_left=max(0, max(int(f.get("threads") or 1) for f in facts) - 1),

@@ -27,6 +27,8 @@ DEVICE_PROPERTIES = {
 }
 UNKNOWN_KEYS = "unknown_keys"
 """Attribute of an autotuner: what its `key` names besides arguments of the kernel."""
+TUNED_FOR = "tuned_for"
+"""Attribute of an autotuner: which configuration it was asked for last."""
 LIBDEVICES = (
     "triton.language.extra.libdevice",
     "triton.language.extra.cuda.libdevice",
@@ -43,6 +45,7 @@ class StandInDriver:
         self.controls = controls
         self.utils = types.SimpleNamespace(get_device_properties=self.properties)
         self.benched = 0
+        self.chosen = 0
 
     def properties(self, _device: int = 0) -> dict[str, int]:
         """Numbers of an H100."""
@@ -97,13 +100,13 @@ class StandInDriver:
         return True
 
     def get_benchmarker(self) -> Callable[..., Any]:
-        """A benchmark that prefers the configuration whose index is `controls.config`.
+        """A benchmark that prefers the configuration that is `chosen`.
 
         That configuration also runs once, so that a kernel which needs `reset_to_zero` shows it.
         """
 
         def bench(call: Callable[[], Any], *_args: Any, **_kwargs: Any) -> list[float]:
-            chosen = self.benched == self.controls.config
+            chosen = self.benched == self.chosen
             self.benched += 1
             if chosen:
                 call()
@@ -122,16 +125,24 @@ def install_driver(note: Callable[[str], None], controls: Controls) -> StandInDr
     driver.set_active(stand_in)
     vars(driver)["_default"] = stand_in
     autotuner: Any = importlib.import_module("triton.runtime.autotuner").Autotuner
-    native_run = autotuner.run
+    native_run, native_prune = autotuner.run, autotuner.prune_configs
+
+    def prune(self: Any, kwargs: dict[str, Any]) -> list[Any]:
+        """Those that may be chosen; an index beyond them counts from their other end."""
+        left = list(native_prune(self, kwargs))
+        stand_in.benched, stand_in.chosen = 0, controls.config % len(left)
+        return left
 
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        stand_in.benched = 0
+        if vars(self).setdefault(TUNED_FOR, controls.config) != controls.config:
+            self.cache.clear()
+            setattr(self, TUNED_FOR, controls.config)
         if unknown := getattr(self, UNKNOWN_KEYS, ()):
             note(f"autotune: key without {', '.join(unknown)}")
         note(f"autotune: configuration {controls.config} of {len(self.configs)}")
         return native_run(self, *args, **kwargs)
 
-    autotuner.run = run
+    autotuner.run, autotuner.prune_configs = run, prune
     autotuner.__init__ = _forgiving(autotuner.__init__)
     autotuner.do_bench = property(lambda _self: stand_in.get_benchmarker())
     testing: Any = importlib.import_module("triton.testing")
