@@ -327,6 +327,8 @@ class VerifyFacts(Frozen):
     sanitizer: SanitizerFacts | None = None
     behaviour: BehaviourFacts | None = None
     compiled: tuple[CompileFacts, ...] = ()
+    refused_launch: str = ""
+    """Why CUDA refuses a launch at the problem's own sizes: it has too many programs."""
     gpu: GpuFacts | None = None
     """None: no GPU was asked for."""
     device: Literal["cpu", "cuda"] = "cpu"

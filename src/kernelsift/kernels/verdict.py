@@ -140,19 +140,19 @@ def _outcome(facts: VerifyFacts, policy: Policy) -> _Judged:
     """Could it be checked at all; is a wrong answer shown; did it die; does it compile."""
     if not facts.static.parsed:
         return "compile_error", None, (f"the code does not parse: {facts.static.why}",)
+    broken = _refused(facts, policy)
     if early := _reference(facts):
-        return early
+        return broken if broken and early[1] == "size" else early
     decisive = _decisive(facts, policy)
     if shown := _shown_wrong(facts, decisive, policy):
         return shown
-    broken = refused(facts.compiled, policy.decisive)
     unable = facts.run.interpreter_gaps or any(c.status == "unsupported" for c in decisive)
     decisive = [c for c in decisive if c.group != "extent"]  # it may refuse sizes, not be wrong
     failed = None if broken and unable else _failed(facts, decisive)
-    if failed and not (broken and failed[1] in {"size", "entry"}):
-        return failed  # what no target compiles is refused at any size
+    if failed and not (broken and failed[1] in {"size", "entry", "time"}):
+        return failed  # what no target takes is refused at any size
     if broken:
-        return "compile_error", None, tuple(map(reason, broken))
+        return broken
     agree = f"{len(decisive)} cases agree with the reference"
     sampled = [c.sampled for c in decisive if c.sampled is not None]
     if sampled:
@@ -162,6 +162,13 @@ def _outcome(facts: VerifyFacts, policy: Policy) -> _Judged:
     if decisive and facts.reference.status == "degenerate":
         return "correct", None, (f"{agree}, but so would an answer that needs no kernel",)
     return "unverifiable", "not-run", ("no informative case was compared",)
+
+
+def _refused(facts: VerifyFacts, policy: Policy) -> _Judged | None:
+    """Whether a launch cannot be on a GPU: no target compiles it, or it has too many programs."""
+    if broken := refused(facts.compiled, policy.decisive):
+        return "compile_error", None, tuple(map(reason, broken))
+    return ("crash", None, (facts.refused_launch,)) if facts.refused_launch else None
 
 
 def _decisive(facts: VerifyFacts, policy: Policy) -> list[Comparison]:

@@ -2,20 +2,33 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
 from kernelsift.kernels import wire
+from kernelsift.kernels.attempts import (
+    Case,
+    agrees,
+    asked,
+    limits,
+    may_be_right,
+    may_launch_otherwise,
+    parts,
+    timed,
+    timing,
+    too_slow,
+)
 from kernelsift.kernels.candidate import candidate_evidence as evidence
 from kernelsift.kernels.candidate import candidate_result as read
-from kernelsift.kernels.candidate.candidate_plan import payload_for
+from kernelsift.kernels.candidate.candidate_plan import outline_payload, payload_for
 from kernelsift.kernels.compiling.compiler import Compiler
-from kernelsift.kernels.compiling.launched import launches_of
+from kernelsift.kernels.compiling.launched import launches_of, outlined_launches, refused_launch
 from kernelsift.kernels.facts import (
     Comparison,
+    CompileFacts,
     ReferenceRun,
     StaticSummary,
     Timing,
@@ -23,8 +36,8 @@ from kernelsift.kernels.facts import (
     Versions,
     static_summary,
 )
-from kernelsift.kernels.hacks import StaticFacts, static_facts
-from kernelsift.kernels.isolation.limits import ChildResult, Limits
+from kernelsift.kernels.hacks import static_facts
+from kernelsift.kernels.isolation.limits import ChildResult
 from kernelsift.kernels.isolation.pool import Pool
 from kernelsift.kernels.reference.reference_result import ReferenceResult, read_reference
 from kernelsift.kernels.reference.scale import Change
@@ -55,6 +68,10 @@ PRELOAD = (
 _REFERENCE_JOB = "kernelsift.kernels.reference.reference_job:main"
 _CANDIDATE_JOB = "kernelsift.kernels.candidate.candidate_job:main"
 _SCALE_SECONDS = 60.0
+_OUTLINE_SECONDS = 20.0
+"""For the launches at the own sizes, where kernels do nothing: PyTorch may work beside them."""
+_OUTLINE_BYTES = 256 << 30
+"""Memory that may be asked for there; what is touched has the usual limit."""
 _LEVELS = (
     (1.0, False),
     (8.0, False),
@@ -65,19 +82,11 @@ _LEVELS = (
     (300.0, True),
 )
 """Factors on what the interpreter can bear, and whether the candidate's own sizes may change."""
-_WALL_FACTOR = 4.0
 _OWN_FLOPS = 60e9
 _OWN_NUMEL = 30_000_000
 """Problems larger than this are not run at their own sizes."""
 _THRIFT = 3.0
 """To confirm a right answer at its own sizes, so many times less is spent."""
-_BY_SIZE = (
-    "AssertionError",
-    "RuntimeError",
-    "IndexError",
-    "ValueError: Cannot make_shape_compatible",
-)
-"""What a program raises that was written for other sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +105,6 @@ class Effort:
     """Processor time of all children after which nothing else is tried with this candidate."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One candidate on its way through the attempts."""
-
-    question: Question
-    static: StaticFacts
-    summary: StaticSummary
-    secret: int
-    timings: list[Timing]
-    children: list[ChildResult]
-
-    def spent(self) -> float:
-        """Processor seconds of all its children so far."""
-        return sum(child.cpu_seconds for child in self.children)
-
-
 class Verifier:
     """Verifies candidates through a pool of sandboxed children. Thread-safe."""
 
@@ -127,20 +120,20 @@ class Verifier:
     def verify(self, question: Question, seed: int | None = None) -> VerifyFacts:
         """Measure everything about one candidate. `seed` is secret unless given."""
         timings: list[Timing] = []
-        static = _timed("static", timings, lambda: static_facts(question.code, question.class_name))
+        static = timed("static", timings, lambda: static_facts(question.code, question.class_name))
         summary = static_summary(static)
         found = self._facts(summary, ReferenceRun(status="ok"), timings)
         if not static.parsed:
             return found
         secret = secrets.randbits(63) if seed is None else seed
-        case = _Case(question, static, summary, secret, timings, [])
+        case = Case(question, static, summary, secret, timings)
         slow: Sizes | None = None
         for sizes in self._sizes(case):
             if sizes.problem is not None:
                 found = self._facts(summary, sizes.problem, timings)
                 break
             found = self._attempt(case, sizes, self._effort.first_seconds)
-            if not _too_slow(found) and (not sizes.unpinned or slow is None or _agrees(found)):
+            if not too_slow(found) and (not sizes.unpinned or slow is None or agrees(found)):
                 slow = None
                 break
             slow = slow if slow is not None and sizes.unpinned else sizes
@@ -150,37 +143,73 @@ class Verifier:
             found = self._attempt(case, slow, 0.0)
         if found.reference.scaled:
             found = found.model_copy(update={"own_sizes": self._at_own_sizes(case, found)})
+        found = found.model_copy(update=self._launched(case, found))
         return found.model_copy(update={"timings": tuple(timings)})
 
-    def _attempt(self, case: _Case, sizes: Sizes, patience: float) -> VerifyFacts:
+    def _attempt(self, case: Case, sizes: Sizes, patience: float) -> VerifyFacts:
         """Run reference and candidate at the sizes given; `patience` is for the first call."""
         summary, timings = case.summary, case.timings
         small = rewritten(case.question, sizes.changes)
-        reference = _timed(
-            "reference", timings, lambda: self._reference(small, case, sizes.changes)
-        )
+        case.seen.code, case.seen.launches = small.code, []
+        reference = timed("reference", timings, lambda: self._reference(small, case, sizes.changes))
         state = reference_run(reference, sizes)
         if state.status not in {"ok", "degenerate"}:
             return self._facts(summary, state, timings, gate=reference.gate)
         nonce = secrets.token_hex(16)
         launch = 0.0 if patience else self._effort.first_seconds
         payload = self._payload(case, small, reference, (nonce, patience, launch))
-        child = _timed("candidate", timings, lambda: self._run(case, payload))
+        child = timed("candidate", timings, lambda: self._run(case, payload))
         result = read.read_candidate(child.frames, nonce)
         budget = self._effort.candidate_seconds
         found = self._facts(summary, state, timings, gate=reference.gate)
         found = found.model_copy(update=_measured(child, result, reference, budget))
-        launches = list(launches_of(result, reference))
-        if self._compiler is None or not launches or _too_slow(found):
-            return found
-        began, scaled = time.monotonic(), bool(sizes.changes)
-        compiled = self._compiler.compile(small.code, launches, scaled=scaled)
-        timings.append(_timing("compile", began))
-        return found.model_copy(update={"compiled": compiled})
+        case.seen.launches += launches_of(result, reference)
+        return found
+
+    def _launched(self, case: Case, found: VerifyFacts) -> dict[str, Any]:
+        """What can be said of the launches without running them: do they compile, do they fit.
+
+        Those at the problem's own sizes count, if any were seen there; of other kernels, those at
+        smaller sizes.
+        """
+        smaller, seen = found.reference.scaled, case.seen
+        own, why = self._outlined(case) if may_launch_otherwise(found, seen) else ([], "")
+        known = {launch.get("kernel") for launch in own}
+        rest = [launch for launch in seen.launches if launch.get("kernel") not in known]
+        update: dict[str, Any] = {"refused_launch": why}
+        if self._compiler is None or not (own or rest):
+            return update
+        began = time.monotonic()
+        compiled: tuple[CompileFacts, ...] = ()
+        if own:
+            compiled += self._compiler.compile(case.question.code, own)
+        if rest:
+            compiled += self._compiler.compile(seen.code, rest, scaled=smaller)
+        case.timings.append(timing("compile", began))
+        return update | {"compiled": compiled}
+
+    def _outlined(self, case: Case) -> tuple[list[dict[str, Any]], str]:
+        """The launches at the problem's own sizes, and why one is refused.
+
+        Kernels do nothing there, and tensors hold nothing.
+        """
+        question, began = case.question, time.monotonic()
+        request = {"mode": "outline", **parts(question, case.secret)}
+        outline = self._ask(case, request, _OUTLINE_SECONDS).outline
+        if outline is None:
+            return [], ""
+        nonce = secrets.token_hex(16)
+        payload = outline_payload(asked(question, nonce), outline, case.secret % 2**31)
+        bounds = replace(limits(_OUTLINE_SECONDS), address_bytes=_OUTLINE_BYTES)
+        child = self._pool.run(_CANDIDATE_JOB, payload, bounds)
+        case.children.append(child)
+        case.timings.append(timing("own launches", began))
+        result = read.read_candidate(child.frames, nonce)
+        return outlined_launches(result), refused_launch(result)
 
     def _payload(
         self,
-        case: _Case,
+        case: Case,
         question: Question,
         reference: ReferenceResult,
         how: tuple[str, float, float],
@@ -188,11 +217,7 @@ class Verifier:
         """The candidate's job; `how`: nonce, patience with the first call and with a launch."""
         nonce, patience, launch = how
         request = {
-            "nonce": nonce,
-            "code": question.code,
-            "module_name": question.class_name,
-            "entry": question.entry,
-            "reference": question.reference,
+            **asked(question, nonce),
             "budget": self._effort.candidate_seconds,
             "patience": patience,
             "tuned": any(kernel.autotuned for kernel in case.static.kernels),
@@ -200,15 +225,15 @@ class Verifier:
         options = {"seed": case.secret % 2**31, "launch_seconds": launch}
         return payload_for(request, reference, options)
 
-    def _at_own_sizes(self, case: _Case, found: VerifyFacts) -> Comparison | None:
+    def _at_own_sizes(self, case: Case, found: VerifyFacts) -> Comparison | None:
         """Whether smaller sizes explain a wrong answer, or hide one; None where that is open."""
-        if _may_be_right(found):
+        if may_be_right(found):
             return self._own_sizes(case, 1.0)
-        if _agrees(found) and case.spent() <= self._effort.row_seconds:
+        if agrees(found) and case.spent() <= self._effort.row_seconds:
             return self._own_sizes(case, _THRIFT)
         return None
 
-    def _own_sizes(self, case: _Case, thrift: float) -> Comparison | None:
+    def _own_sizes(self, case: Case, thrift: float) -> Comparison | None:
         """Ask once as most harnesses do, if the machine can bear it; None where it cannot.
 
         `thrift` divides what may be spent.
@@ -219,8 +244,8 @@ class Verifier:
             return None
         if max(original["numel_in"], original["numel_out"]) * thrift > _OWN_NUMEL:
             return None
-        request = {"mode": "shipped", **_parts(question, case.secret)}
-        reference = _timed(
+        request = {"mode": "shipped", **parts(question, case.secret)}
+        reference = timed(
             "own sizes, reference",
             case.timings,
             lambda: self._ask(case, request, self._effort.limit_seconds),
@@ -230,12 +255,12 @@ class Verifier:
         nonce = secrets.token_hex(16)
         launch = self._effort.first_seconds / thrift
         payload = self._payload(case, question, reference, (nonce, 0.0, launch))
-        child = _timed("own sizes", case.timings, lambda: self._run(case, payload))
+        child = timed("own sizes", case.timings, lambda: self._run(case, payload))
         result = read.read_candidate(child.frames, nonce)
         found = read.comparisons(result, reference, tf32=read.uses_tf32(result))
         return found[0] if found else None
 
-    def _sizes(self, case: _Case) -> Iterator[Sizes]:
+    def _sizes(self, case: Case) -> Iterator[Sizes]:
         """Sizes to try: the usual ones; larger where only such are valid, smaller where slow."""
         pinned = pinned_sizes(case.question)
         seen: set[tuple[Change, ...]] = set()
@@ -250,7 +275,7 @@ class Verifier:
             pins = () if free else pinned
             began = time.monotonic()
             scale = self._scale(case, pins, factor)
-            case.timings.append(_timing("scale", began))
+            case.timings.append(timing("scale", began))
             changes, refused = changes_of(scale)
             if refused is not None:
                 problem = problem or refused
@@ -260,7 +285,7 @@ class Verifier:
         if not seen:
             yield Sizes(problem=problem)
 
-    def _scale(self, case: _Case, pinned: tuple[str, ...], factor: float) -> ReferenceResult:
+    def _scale(self, case: Case, pinned: tuple[str, ...], factor: float) -> ReferenceResult:
         """How to make the problem small; asked once per reference, pinned sizes and factor."""
         question = case.question
         key = (question.reference, question.class_name, pinned, factor)
@@ -270,18 +295,18 @@ class Verifier:
                 "mode": "scale",
                 "pinned": list(pinned),
                 "factor": factor,
-                **_parts(question, 0),
+                **parts(question, 0),
             }
             known = self._ask(case, request, _SCALE_SECONDS)
             self._scaled[key] = known
         return known
 
     def _reference(
-        self, question: Question, case: _Case, changes: tuple[Change, ...]
+        self, question: Question, case: Case, changes: tuple[Change, ...]
     ) -> ReferenceResult:
         request = {
             "mode": "cases",
-            **_parts(question, case.secret),
+            **parts(question, case.secret),
             "literals": list(case.static.shape_literals[:8]),
             "blocks": list(case.static.blocks),
             "extents": extents_of(changes, case.static.blocks),
@@ -289,18 +314,18 @@ class Verifier:
         }
         return self._ask(case, request, self._effort.limit_seconds)
 
-    def _ask(self, case: _Case, request: dict[str, Any], seconds: float) -> ReferenceResult:
+    def _ask(self, case: Case, request: dict[str, Any], seconds: float) -> ReferenceResult:
         nonce = secrets.token_hex(16)
         payload = wire.encode({"nonce": nonce, **request})
-        child = self._pool.run(_REFERENCE_JOB, payload, _limits(seconds))
+        child = self._pool.run(_REFERENCE_JOB, payload, limits(seconds))
         case.children.append(child)
         result = read_reference(child.frames, nonce)
         if not result.complete:
             result.problems.append(f"{child.status}: {child.reason or child.output[-200:]}")
         return result
 
-    def _run(self, case: _Case, payload: bytes) -> ChildResult:
-        child = self._pool.run(_CANDIDATE_JOB, payload, _limits(self._effort.limit_seconds))
+    def _run(self, case: Case, payload: bytes) -> ChildResult:
+        child = self._pool.run(_CANDIDATE_JOB, payload, limits(self._effort.limit_seconds))
         case.children.append(child)
         return child
 
@@ -337,42 +362,3 @@ def _measured(
         "sanitizer": read.sanitizer(result, reference, tf32=tf32),
         "behaviour": evidence.with_state(behaviour, result, reference),
     }
-
-
-def _parts(question: Question, seed: int) -> dict[str, Any]:
-    return {"code": question.reference, "class_name": question.class_name, "seed": seed}
-
-
-def _too_slow(facts: VerifyFacts) -> bool:
-    """Whether smaller sizes may help: interpreted kernels did not end in time."""
-    return facts.run.status == "timeout-kernel" or facts.reference.status == "budget"
-
-
-def _may_be_right(facts: VerifyFacts) -> bool:
-    """Whether some answer was wrong, not only inexact, in a way that the sizes may explain."""
-    raised = [c.why for c in facts.comparisons if c.status == "error"]
-    if facts.run.status == "done" and any(why.startswith(_BY_SIZE) for why in raised):
-        return True
-    return any(c.status in {"differs", "nonfinite", "structure"} for c in facts.comparisons)
-
-
-def _agrees(facts: VerifyFacts) -> bool:
-    """Whether the first answer was right."""
-    first = facts.comparisons[:1]
-    return bool(first) and all(c.status in {"equal", "imprecise"} for c in first)
-
-
-def _limits(seconds: float) -> Limits:
-    return Limits(wall_seconds=_WALL_FACTOR * seconds, cpu_seconds=seconds)
-
-
-def _timed(name: str, timings: list[Timing], work: Callable[[], Any]) -> Any:
-    began = time.monotonic()
-    try:
-        return work()
-    finally:
-        timings.append(_timing(name, began))
-
-
-def _timing(name: str, began: float) -> Timing:
-    return Timing(name=name, seconds=round(time.monotonic() - began, 4))

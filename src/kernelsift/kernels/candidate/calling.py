@@ -153,7 +153,7 @@ class Caller:
 
     def map_weights(self, target: Any, case: dict[str, Any] | None) -> None:
         """Find out which given weight belongs where; the values are still the initial ones."""
-        if not isinstance(target, torch.nn.Module):
+        if not isinstance(target, torch.nn.Module) or self.job.outline:
             return
         given = (case or {}).get("state") or self.job.state
         with self.native():

@@ -12,6 +12,7 @@ from kernelsift.kernels.reference.reference_result import ReferenceCase, Referen
 POISON = 1234.5
 """Second value for fresh memory and masked-off lanes; the first is NaN."""
 LATE_CALLS = 12
+OUTLINE_CASE = "outline"
 CONFIGURATIONS = {"second": 1, "last": -1}
 """Of an autotuner, those that are tried besides its first."""
 _FIRST_CASES = 6
@@ -116,6 +117,23 @@ def payload_for(
             **argument_names(request["reference"], request["module_name"]),
             "outputs": _outputs(reference.cases),
         },
+    })
+
+
+def outline_payload(request: dict[str, Any], outline: dict[str, Any], seed: int) -> bytes:
+    """The wire payload of a job that is after the launches at the problem's own sizes.
+
+    Kernels do nothing in it, and tensors hold nothing.
+    """
+    case = {"name": OUTLINE_CASE, "inputs": outline["inputs"], "train": True, "must": True}
+    return wire.encode({
+        **{name: request[name] for name in ("nonce", "code", "module_name", "entry")},
+        "init": outline["init"],
+        "state": outline["state"],
+        "cases": [case],
+        "options": {"seed": seed, "ablate": "noop", "fill": False},
+        "names": argument_names(request["reference"], request["module_name"]),
+        "outline": True,
     })
 
 

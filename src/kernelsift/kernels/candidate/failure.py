@@ -8,6 +8,8 @@ from typing import Any
 
 from kernelsift.kernels.candidate.words import words
 
+REFUSED_LAUNCH = "Triton Error [CUDA]"
+"""What the driver's errors begin with."""
 MAX_MESSAGE = 2000
 MAX_LINES = 12
 GAP_TEXTS = (

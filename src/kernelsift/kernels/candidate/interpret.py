@@ -23,6 +23,7 @@ from triton.runtime import interpreter
 from kernelsift.kernels.candidate import blockpointer, reduction, types_cache
 from kernelsift.kernels.candidate import builder as building
 from kernelsift.kernels.candidate.arguments import described, is_tensor, plain
+from kernelsift.kernels.candidate.failure import REFUSED_LAUNCH
 from kernelsift.kernels.candidate.launches import Controls, Launch, Log, Sample
 from kernelsift.kernels.candidate.provenance import is_copy_launch, snapshot
 from kernelsift.kernels.candidate.sanitize import begin_launch, check_launch
@@ -237,8 +238,10 @@ def _grid(grid: Any, bound: dict[str, Any]) -> tuple[int, int, int]:
         if not hasattr(size, "__index__"):
             raise TypeError(f"'{type(size).__name__}' object cannot be interpreted as an integer")
     x, y, z = (int(size) for size in [*sizes, 1, 1, 1][:3])
-    if any(size < 0 or size > most for size, most in zip((x, y, z), MAX_GRID, strict=True)):
-        raise RuntimeError("Triton Error [CUDA]: invalid argument")
+    for axis, (size, most) in enumerate(zip((x, y, z), MAX_GRID, strict=True)):
+        if not 0 <= size <= most:
+            limit = f"{size} programs along axis {axis} of the grid, CUDA takes {most}"
+            raise RuntimeError(f"{REFUSED_LAUNCH}: invalid argument ({limit})")
     return x, y, z
 
 

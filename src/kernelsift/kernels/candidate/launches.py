@@ -36,15 +36,16 @@ class Controls:
     """How kernels are interpreted; one object, changed between runs.
 
     `masked` fills masked-off lanes that have no `other` (None: zero, as a GPU mostly does);
-    `poison` fills torch.empty and refused loads. `order` is natural, reversed or shuffled:SEED.
-    `launch_seconds`: processor time after which a launch is cut; its programs then run in an order
-    of chance, so those that ran are a sample. 0 for no limit. `config`: which configuration an
-    autotuner chooses; -1 is its last.
+    `poison` fills refused loads and, with `fill`, torch.empty. `order` is natural, reversed or
+    shuffled:SEED. `launch_seconds`: processor time after which a launch is cut; its programs then
+    run in an order of chance, so those that ran are a sample. 0 for no limit. `config`: which
+    configuration an autotuner chooses; -1 is its last.
     """
 
     tf32: bool = True
     masked: float | None = None
     poison: float = float("nan")
+    fill: bool = True
     order: str = "natural"
     ablate: str | None = None
     sanitize: bool = False

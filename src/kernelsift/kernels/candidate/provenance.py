@@ -150,7 +150,7 @@ class Ledger(TorchDispatchMode):  # type: ignore[misc]
         for tensor in outputs:
             if not tensor.untyped_storage().nbytes():
                 continue
-            if func.overloadpacket.__name__ != "resize_":
+            if self.log.controls.fill and func.overloadpacket.__name__ != "resize_":
                 poison_tensor(tensor, self.log.controls.poison)
             self.fresh[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 
 from kernelsift.kernels.candidate import driver, inductor, interpret, shim
 from kernelsift.kernels.candidate.calling import Caller
+from kernelsift.kernels.candidate.failure import describe_error
 from kernelsift.kernels.candidate.launches import Controls
 from kernelsift.kernels.candidate.provenance import (
     Ledger,
@@ -26,6 +28,8 @@ from kernelsift.kernels.candidate.tamper import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+OUTLINE_SECONDS = 5.0
+"""Processor time for a call of which only the launches count: PyTorch may work in it."""
 OPTIONS = tuple(field.name for field in dataclasses.fields(Controls) if field.name != "source")
 
 
@@ -113,6 +117,20 @@ class Runner(Caller):
             for name, value in saved.items():
                 setattr(self.controls, name, value)
 
+    def run_case(self, case: dict[str, Any]) -> dict[str, Any]:
+        """A case; where its tensors are but outlined, one call of which only the launches count."""
+        if not self.job.outline:
+            return super().run_case(case)
+        self.reset()
+        body: dict[str, Any] = {}
+        try:
+            with _at_most(OUTLINE_SECONDS):
+                self.call(self.target, case, case["inputs"])
+        except BaseException as error:  # noqa: BLE001  as in `measured`
+            body["error"] = describe_error(error, self.source)
+        launches = self.machine.log.launches.values()
+        return body | {"facts": {"launches": [launch.facts() for launch in launches]}}
+
     def repeat(self, target: Any, case: dict[str, Any], calls: int) -> None:
         """Many calls with launches skipped, for speed."""
         ablate, self.controls.ablate = self.controls.ablate, "noop"
@@ -152,6 +170,21 @@ class Runner(Caller):
             for tensor in tensors_in(output)
         ]
         return {**dataclasses.asdict(log.sample), "stored": masks}
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in this (main) thread after so much processor time."""
+
+    def late(_number: int, _frame: Any) -> None:
+        raise TimeoutError(f"not done after {seconds:g} s")
+
+    signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _copied(value: Any) -> Any:

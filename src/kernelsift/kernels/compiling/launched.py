@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+from kernelsift.kernels.candidate.candidate_plan import OUTLINE_CASE
 from kernelsift.kernels.candidate.candidate_result import CandidateResult
+from kernelsift.kernels.candidate.failure import REFUSED_LAUNCH
+from kernelsift.kernels.candidate.load_failure import error_text
 from kernelsift.kernels.facts import CaseGroup
 from kernelsift.kernels.reference.reference_result import ReferenceResult
 
@@ -20,3 +23,18 @@ def launches_of(result: CandidateResult, reference: ReferenceResult) -> Iterator
         for launch in launches if isinstance(launches, list) else ():
             if isinstance(launch, dict):
                 yield {**launch, "group": groups[name]}
+
+
+def outlined_launches(result: CandidateResult) -> list[dict[str, Any]]:
+    """Return the launches at the problem's own sizes, which a call without contents recorded."""
+    facts = result.outputs.get(OUTLINE_CASE, {}).get("facts")
+    launches = facts.get("launches") if isinstance(facts, dict) else None
+    found = launches if isinstance(launches, list) else []
+    return [{**launch, "group": "nominal"} for launch in found if isinstance(launch, dict)]
+
+
+def refused_launch(result: CandidateResult) -> str:
+    """Return why CUDA would refuse a launch of that call, "" where it raised no such error."""
+    error = result.outputs.get(OUTLINE_CASE, {}).get("error")
+    text = error_text(error) if isinstance(error, dict) else ""
+    return text if REFUSED_LAUNCH in text else ""

@@ -18,7 +18,8 @@ HEADER = struct.Struct("<Q")  # in front of every frame: how many bytes follow
 class Limits:
     """What one job may use. Memory, processes and CPU are counted over all that it started.
 
-    `memory_bytes` counts what comes on top of the pre-imported interpreter; `processes` counts
+    `memory_bytes` counts what comes on top of the pre-imported interpreter, `address_bytes` also
+    what is asked for and never touched (the same where it is None); `processes` counts
     threads too; `file_bytes` is the largest file, and the private tmp holds four times that.
     `output_bytes` is how much of the end of stdout and stderr is kept.
     """
@@ -26,6 +27,7 @@ class Limits:
     wall_seconds: float = 30
     cpu_seconds: float = 30
     memory_bytes: int = 4 << 30
+    address_bytes: int | None = None
     processes: int = 64
     file_bytes: int = 64 << 20
     open_files: int = 256

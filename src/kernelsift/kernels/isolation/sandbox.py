@@ -193,9 +193,10 @@ def _set_limits(limits: Limits, *, others: int, reserves: bool) -> None:
     address_space = int(status_field(me, "VmSize")) * 1024
     data = int(status_field(me, "VmData")) * 1024
     cpu = max(1, round(limits.cpu_seconds + 0.999))
+    asked = limits.address_bytes or limits.memory_bytes
     wanted = {
-        resource.RLIMIT_AS: address_space + limits.memory_bytes + ADDRESS_SLACK,
-        resource.RLIMIT_DATA: data + limits.memory_bytes,
+        resource.RLIMIT_AS: address_space + asked + ADDRESS_SLACK,
+        resource.RLIMIT_DATA: data + asked,
         resource.RLIMIT_NPROC: limits.processes + others + 2,
         resource.RLIMIT_FSIZE: limits.file_bytes,
         resource.RLIMIT_NOFILE: limits.open_files,

@@ -1,9 +1,10 @@
 """The job of a child that holds a reference: measure it, make cases, say what is right.
 
-Payload (a wire dict): nonce, code, class_name, mode (gate, cases, scale, shipped), seed, and for
-cases literals, blocks, extents, budget_seconds, max_elements; for scale pinned (names) and factor
-(on what the interpreter can bear).
-Frames: `gate` {facts}; `loaded` {init, state, hidden}; `case` …; `scaled` {changes, facts}; `end`.
+Payload (a wire dict): nonce, code, class_name, mode (gate, cases, scale, shipped, outline), seed,
+and for cases literals, blocks, extents, budget_seconds, max_elements; for scale pinned (names) and
+factor (on what the interpreter can bear).
+Frames: `gate` {facts}; `loaded` {init, state, hidden}; `case` …; `scaled` {changes, facts};
+`outline` {init, state, inputs}; `end`.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernelsift.kernels import wire
 from kernelsift.kernels.fingerprints import prints
+from kernelsift.kernels.outline import outlined
 from kernelsift.kernels.reference.case_recipe import CaseOptions
 from kernelsift.kernels.reference.cases import Case, make_cases
 from kernelsift.kernels.reference.gate import Prepared, gate_and_prepare
@@ -47,6 +49,8 @@ def main(payload: bytes, send: Send) -> None:
         tell("scaled", **scaled.as_dict())
     elif request["mode"] == "shipped":
         _tell_shipped(tell, request)
+    elif request["mode"] == "outline":
+        _tell_outline(tell, request)
     else:
         facts, prepared = gate_and_prepare(request["code"], request["class_name"], request["seed"])
         tell("gate", facts=facts.model_dump(mode="json"))
@@ -115,6 +119,18 @@ def _tell_shipped(tell: Callable[..., None], request: dict[str, Any]) -> None:
         state_after=None,
     )
     tell("case", **case_frame(case))
+
+
+def _tell_outline(tell: Callable[..., None], request: dict[str, Any]) -> None:
+    """Weights and inputs of the own sizes without contents: nothing is too large for that."""
+    import torch
+
+    reference = load_reference(request["code"], request["class_name"])
+    with torch.device("meta"):
+        state = state_of(reference.build(request["seed"] % 2**31))
+        inputs = reference.inputs(request["seed"])
+    init = {"args": sendable(reference.init_args), "kwargs": sendable(reference.init_kwargs)}
+    tell("outline", init=init, state=outlined(state), inputs=sendable(outlined(inputs)))
 
 
 def case_frame(case: Case) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class ReferenceResult:
     """Digests of the weights as constructed from the job's seed, by name."""
     cases: list[ReferenceCase] = field(default_factory=list)
     scaled: dict[str, Any] | None = None
+    outline: dict[str, Any] | None = None
+    """Construction arguments, and weights and inputs without contents."""
     complete: bool = False
     """The child came to its end; else it died on the way, and what it said before counts."""
     problems: list[str] = field(default_factory=list)
@@ -80,6 +82,8 @@ def _take(result: ReferenceResult, frame: dict[str, Any]) -> None:
             result.cases.append(_case(frame))
         case "scaled":
             result.scaled = {key: frame[key] for key in frame if key not in {"nonce", "event"}}
+        case "outline":
+            result.outline = {key: frame[key] for key in ("init", "state", "inputs")}
         case "end":
             result.complete = True
         case other:
