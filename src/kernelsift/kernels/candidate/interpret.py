@@ -98,6 +98,8 @@ class _Language:
             function
         ):
             blockpointer.install(scope, self.note)
+        if any(owner is tl.tensor for owner, _, _ in vars(scope)["_changes"]):
+            scope.set_attr(tl.tensor, "__index__", _as_integer)
         new = [
             (owner, name, old, vars(owner)[name]) for owner, name, old in vars(scope)["_changes"]
         ]
@@ -243,6 +245,11 @@ def _grid(grid: Any, bound: dict[str, Any]) -> tuple[int, int, int]:
             limit = f"{size} programs along axis {axis} of the grid, CUDA takes {most}"
             raise RuntimeError(f"{REFUSED_LAUNCH}: invalid argument ({limit})")
     return x, y, z
+
+
+def _as_integer(one: Any) -> int:
+    """A tensor's `__index__`; of an array with an axis, NumPy 2.4 refuses what Triton 3.6 does."""
+    return int(one.handle.data.squeeze())
 
 
 def _programs(grid: tuple[int, ...], order: str) -> list[tuple[int, int, int]]:
