@@ -119,11 +119,18 @@ def test_what_is_refused_at_the_own_sizes_does_not_compile(verifier):
     assert "power of 2" in verdict.reasons[0]
 
 
-def test_an_error_before_any_launch_at_the_own_sizes_shows_nothing(verifier):
-    asked = candidate(AS_FUNCTION, grid="(rows,) if float(x[0, 0]) != 0 else None")
-    facts = verifier.verify(asked, SEED)
+@pytest.mark.parametrize(
+    "grid",
+    ["(rows,) if float(x[0, 0]) != 0 else None", "(rows, 1 if float(x[0, 0]) != 0 else 10**6)"],
+    ids=["raises", "refused"],
+)
+def test_a_candidate_that_asks_what_a_tensor_holds_is_not_told_by_tensors_that_hold_nothing(
+    verifier, grid
+):
+    facts = verifier.verify(candidate(AS_FUNCTION, grid=grid), SEED)
     assert decide(facts).outcome == "correct"
     assert facts.refused_launch == ""
+    assert {c.status for c in facts.compiled} == {"ok"}
 
 
 @given(

@@ -25,7 +25,7 @@ from kernelsift.kernels.candidate import candidate_evidence as evidence
 from kernelsift.kernels.candidate import candidate_result as read
 from kernelsift.kernels.candidate.candidate_plan import outline_payload, payload_for
 from kernelsift.kernels.compiling.compiler import Compiler
-from kernelsift.kernels.compiling.launched import launches_of, outlined_launches, refused_launch
+from kernelsift.kernels.compiling.launched import launches_of, outlined_launches
 from kernelsift.kernels.facts import (
     Comparison,
     CompileFacts,
@@ -204,8 +204,7 @@ class Verifier:
         child = self._pool.run(_CANDIDATE_JOB, payload, bounds)
         case.children.append(child)
         case.timings.append(timing("own launches", began))
-        result = read.read_candidate(child.frames, nonce)
-        return outlined_launches(result), refused_launch(result)
+        return outlined_launches(read.read_candidate(child.frames, nonce))
 
     def _payload(
         self,

@@ -17,6 +17,7 @@ from kernelsift.kernels.candidate.calling import Caller
 from kernelsift.kernels.candidate.failure import describe_error
 from kernelsift.kernels.candidate.launches import Controls
 from kernelsift.kernels.candidate.provenance import (
+    READS,
     Ledger,
     coverage,
     coverage_mask,
@@ -128,8 +129,9 @@ class Runner(Caller):
                 self.call(self.target, case, case["inputs"])
         except BaseException as error:  # noqa: BLE001  as in `measured`
             body["error"] = describe_error(error, self.source)
-        launches = self.machine.log.launches.values()
-        return body | {"facts": {"launches": [launch.facts() for launch in launches]}}
+        launches = [launch.facts() for launch in self.machine.log.launches.values()]
+        reads = not READS.isdisjoint(self.ledger.ops)
+        return body | {"facts": {"launches": launches, "reads": reads}}
 
     def repeat(self, target: Any, case: dict[str, Any], calls: int) -> None:
         """Many calls with launches skipped, for speed."""

@@ -25,16 +25,23 @@ def launches_of(result: CandidateResult, reference: ReferenceResult) -> Iterator
                 yield {**launch, "group": groups[name]}
 
 
-def outlined_launches(result: CandidateResult) -> list[dict[str, Any]]:
-    """Return the launches at the problem's own sizes, which a call without contents recorded."""
-    facts = result.outputs.get(OUTLINE_CASE, {}).get("facts")
-    launches = facts.get("launches") if isinstance(facts, dict) else None
-    found = launches if isinstance(launches, list) else []
-    return [{**launch, "group": "nominal"} for launch in found if isinstance(launch, dict)]
-
-
-def refused_launch(result: CandidateResult) -> str:
-    """Return why CUDA would refuse a launch of that call, "" where it raised no such error."""
-    error = result.outputs.get(OUTLINE_CASE, {}).get("error")
+def outlined_launches(result: CandidateResult) -> tuple[list[dict[str, Any]], str]:
+    """Return the launches of a call without contents, and why CUDA would refuse one ("": it would
+    not). Nothing where the candidate asked what a tensor holds: it would go on otherwise.
+    """
+    frame = result.outputs.get(OUTLINE_CASE, {})
+    facts, error = frame.get("facts"), frame.get("error")
+    if not isinstance(facts, dict) or facts.get("reads") is not False:
+        return [], ""
+    launches = facts.get("launches")
+    found = [
+        {**launch, "group": "nominal"}
+        for launch in (launches if isinstance(launches, list) else [])
+        if isinstance(launch, dict) and not _is_empty(launch.get("grid"))
+    ]
     text = error_text(error) if isinstance(error, dict) else ""
-    return text if REFUSED_LAUNCH in text else ""
+    return found, text if REFUSED_LAUNCH in text else ""
+
+
+def _is_empty(grid: Any) -> bool:
+    return isinstance(grid, list | tuple) and 0 in grid
