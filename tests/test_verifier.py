@@ -195,6 +195,35 @@ def test_a_configuration_of_autotuning_that_is_wrong_is_found_behind_one_that_is
     assert verdict.keep is (told is None)
 
 
+IN_PLACE = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.autotune([triton.Config({"BLOCK": n}) for n in (512, 1024)], key=["n"])
+@triton.jit
+def one_more_kernel(x_ptr, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    x = tl.load(x_ptr + offsets, mask=offsets < n)
+    tl.store(x_ptr + offsets, x + 1, mask=offsets < n)
+
+
+def triton_kernel_wrapper(x):
+    x = x.clone()
+    one_more_kernel[lambda meta: (triton.cdiv(x.numel(), meta["BLOCK"]),)](x, x.numel())
+    return x
+"""
+"""In place: tuning adds one, and then the launch that was asked for adds one."""
+
+
+def test_an_answer_that_only_tuning_makes_right_is_a_bug_and_no_cache(verifier):
+    asked = Question(RELU.replace("torch.relu(x)", "x + 2"), IN_PLACE, "Model")
+    verdict = decide(verifier.verify(asked, SEED))
+    assert [f.severity for f in verdict.findings if f.id == "K41"] == ["bug"]
+    assert (verdict.outcome, verdict.keep) == ("wrong", False)
+
+
 def test_code_that_does_not_parse_is_a_compile_error(verifier):
     verdict = decide(verifier.verify(Question(question("Swish", "fused").reference, "def f(:\n")))
     assert verdict.outcome == "compile_error"

@@ -210,6 +210,8 @@ class BehaviourFacts(Frozen):
     patched: tuple[str, ...] = ()
     """Attributes of torch, triton or the standard library that the candidate replaced; as
     `name = value`, settings by which torch's own products may be less precise."""
+    tuned: bool = False
+    """Kernels were tuned in the first call, and so launched more often than in a second one."""
     wrong_configurations: tuple[str, ...] = ()
     """Of an autotuner, those with a wrong answer where its first gives a right one."""
     threads_left: Count = 0

@@ -9,6 +9,7 @@ from kernelsift.kernels import wire
 from kernelsift.kernels.candidate.candidate_plan import CONFIGURATIONS
 from kernelsift.kernels.candidate.candidate_sample import compare_sample
 from kernelsift.kernels.candidate.load_failure import error_text, load_status
+from kernelsift.kernels.candidate.words import TUNED
 from kernelsift.kernels.compare import Expected, compare, failed
 from kernelsift.kernels.facts import (
     Ablation,
@@ -234,6 +235,7 @@ def behaviour(
         stale_on_new_contents=_differs(result, reference, "mutate", tf32=tf32),
         late_call_differs=_differs(result, reference, "late", tf32=tf32),
         output_overwritten=_differs(result, reference, "keep", tf32=tf32),
+        tuned=any(TUNED in (f.get("shim") or {}) for f in facts),
         wrong_configurations=tuple(
             name
             for name in CONFIGURATIONS
