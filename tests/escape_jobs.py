@@ -161,6 +161,16 @@ def allocate(payload: bytes, send: Send) -> None:
     _say(send, seen)
 
 
+def map_and_touch(payload: bytes, send: Send) -> None:
+    """Ask for memory, and write to some of it."""
+    size, touched = map(int, payload.split())
+    with mmap.mmap(-1, size) as held:
+        for start in range(0, touched, 1 << 20):
+            held[start : start + (1 << 20)] = b"x" * (1 << 20)
+            time.sleep(0.002)
+    send(b"ok")
+
+
 def allocate_in_many(payload: bytes, send: Send) -> None:
     """Four processes, each within its own bound."""
     for _ in range(3):

@@ -271,6 +271,17 @@ def test_memory_is_counted_over_all_processes(any_level: Run) -> None:
     assert result.peak_bytes > 128 << 20
 
 
+@pytest.mark.parametrize(("touched", "status"), [(0, "done"), (1 << 30, "killed")])
+def test_what_is_asked_for_may_be_more_than_what_is_touched(
+    any_level: Run, touched: int, status: str
+) -> None:
+    limits = replace(SHORT, memory_bytes=256 << 20, address_bytes=16 << 30)
+    result = any_level("map_and_touch", f"{8 << 30} {touched}".encode(), limits)
+    assert result.status == status, result
+    assert "memory" in result.reason or status == "done"
+    assert result.peak_bytes < 1 << 30
+
+
 @pytest.mark.parametrize("job", ["loop_in_python", "loop_in_c", "loop_in_pattern", "stop_itself"])
 def test_an_endless_job_ends_at_the_wall_clock(any_level: Run, job: str) -> None:
     started = time.monotonic()

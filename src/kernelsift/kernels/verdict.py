@@ -168,7 +168,9 @@ def _refused(facts: VerifyFacts, policy: Policy) -> _Judged | None:
     """Whether a launch cannot be on a GPU: no target compiles it, or it has too many programs."""
     if broken := refused(facts.compiled, policy.decisive):
         return "compile_error", None, tuple(map(reason, broken))
-    return ("crash", None, (facts.refused_launch,)) if facts.refused_launch else None
+    if facts.refused_launch:
+        return "crash", None, (f"at its own sizes: {facts.refused_launch}",)
+    return None
 
 
 def _decisive(facts: VerifyFacts, policy: Policy) -> list[Comparison]:
