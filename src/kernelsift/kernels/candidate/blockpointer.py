@@ -1,4 +1,4 @@
-"""Block pointers for Tritons that have removed them: much existing code still uses them."""
+"""Block pointers, the same for all Tritons: newer ones have removed them, much code uses them."""
 
 from __future__ import annotations
 

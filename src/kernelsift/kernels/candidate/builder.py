@@ -225,10 +225,10 @@ class Builder(interpreter.InterpreterBuilder):  # type: ignore[misc]
     def create_atomic_rmw(self, operation: Any, ptr: Any, val: Any, mask: Any, *how: Any) -> Any:
         """Atomic update with guarded addresses."""
         if val.dtype.scalar == BF16:
-            pointers, lanes = self.atomic(ptr, mask.data, 2)
+            pointers, lanes = self.atomic(ptr, _lanes(mask), 2)
             old = update_bf16(operation, pointers.data, val.data, lanes.data)
             return Handle(old, BF16)
-        pointers, lanes = self.atomic(ptr, mask.data, val.data.itemsize)
+        pointers, lanes = self.atomic(ptr, _lanes(mask), val.data.itemsize)
         return super().create_atomic_rmw(operation, pointers, val, lanes, *how)
 
     def create_atomic_cas(self, ptr: Any, cmp: Any, val: Any, *how: Any) -> Any:

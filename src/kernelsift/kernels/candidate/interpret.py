@@ -94,9 +94,7 @@ class _Language:
         if langs and langs <= self.modules:
             return
         scope = self.original(function)
-        if not hasattr(interpreter.InterpreterBuilder, "create_make_block_ptr") and tl in langs_of(
-            function
-        ):
+        if tl in langs_of(function):
             blockpointer.install(scope, self.note)
         if any(owner is tl.tensor for owner, _, _ in vars(scope)["_changes"]):
             scope.set_attr(tl.tensor, "__index__", _as_integer)
