@@ -334,3 +334,38 @@ def test_what_only_the_interpreter_lacks_is_marked_as_its_gap(child):
 def test_the_self_test_passes_with_the_installed_triton(child):
     frames = child.run(code="def forward(x):\n    return x\n", module_name=None, cases=[])
     assert [frame["event"] for frame in frames] == ["loaded", "end"]
+
+
+ROWS = """
+@triton.jit
+def k(x, o, B: tl.constexpr):
+    at = tl.program_id(0) * B + tl.arange(0, B)
+    for _ in range(20):
+        tl.store(o + at, tl.load(x + at) + 1)
+def forward(x):
+    first = torch.empty_like(x)
+    k[(x.numel() // 4,)](x, first, B=4)
+    return first
+"""
+
+
+def test_a_launch_that_takes_too_long_is_a_sample_of_its_programs(child):
+    x = torch.zeros(40_000)
+    frame = run(child, ROWS, [x], launch_seconds=0.1)["a"]
+    sample = frame["facts"]["sample"]
+    (stored,) = sample["stored"]
+    assert 0 < sample["ran"] < sample["of"] == 10_000
+    assert sample["spoiled"] == ""
+    assert int(stored.sum()) == 4 * sample["ran"]
+    assert frame["output"][stored].eq(1).all()
+    assert frame["output"][~stored].isnan().all()
+
+
+def test_a_launch_that_uses_what_a_sample_stored_spoils_it_also_where_it_is_cut_itself(child):
+    again = """
+    then = torch.empty_like(x)
+    k[(x.numel() // 4,)](first, then, B=4)
+    return then"""
+    code = ROWS.replace("\n    return first", again)
+    frame = run(child, code, [torch.zeros(40_000)], launch_seconds=0.1)["a"]
+    assert "only some programs have stored" in frame["facts"]["sample"]["spoiled"]

@@ -169,6 +169,24 @@ def test_work_of_pytorch_is_named():
     assert any("mm" in f.evidence for f in verdict.findings)
 
 
+@pytest.mark.parametrize(
+    ("group", "weights", "outcome", "passes"),
+    [
+        ("nominal", "by-value", "correct", None),  # of random weights: harnesses do not use them
+        ("nominal", "none", "wrong", False),
+        ("initial", "by-value", "wrong", False),
+    ],
+)
+def test_lower_precision_is_wrong_only_where_it_is_with_weights_as_constructed(
+    group, weights, outcome, passes
+):
+    rough = case("imprecise", group, ratio=40.0, loose_ratio=5.0, reduced_ratio=0.5)
+    run = RunFacts(status="done", entry="New", entry_kind="class", weight_map=weights)
+    nominal = () if group == "nominal" else (GOOD,)
+    verdict = decide(facts(comparisons=(*nominal, rough), run=run))
+    assert (verdict.outcome, verdict.passes_loose) == (outcome, passes)
+
+
 CONVOLUTION = TorchOp(
     name="convolution", calls=1, flops=3000, bytes=800, elements=100, compute=True
 )

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 from kernelsift.kernels.facts import TorchOp, VerifyFacts
 
+_NOTHING = 1e-9
+"""Too small a share to be anything at other sizes."""
+
 
 def torch_share(facts: VerifyFacts) -> float | None:
     """Return PyTorch's share of the floating-point work, None where nothing is known.
@@ -14,7 +17,7 @@ def torch_share(facts: VerifyFacts) -> float | None:
     element at any size.
     """
     seen = facts.provenance
-    if seen is None or not seen.torch_share:
+    if seen is None or seen.torch_share is None or seen.torch_share < _NOTHING:
         return seen.torch_share if seen else None
     deeper = max(facts.reference.deeper, 1.0)
     computed = [op for op in seen.torch_ops if op.compute]

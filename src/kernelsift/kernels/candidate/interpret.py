@@ -197,7 +197,8 @@ class Interpreter:
             function(**args)
             log.programs += 1
             if limit and number + 1 < len(programs) and time.process_time() > end:
-                log.sample = Sample(number + 1, len(programs), log.spoils())
+                spoiled = log.spoils() if log.sample is None else log.sample.spoiled
+                log.sample = Sample(number + 1, len(programs), spoiled)
                 return
 
     def _virtual(self, value: Any) -> Any:
