@@ -30,6 +30,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "sandbox": "required", "unverifiable": "keep", "drop_severities": ("hard",),
         "drop_ids": ("K77",), "allow_ids": ("K25", "K28"), "keep_work": ("full_triton",),
         "reduced_precision": "wrong", "figleaf_share": 0.5, "partial_share": 0.1,
+        "oldest_triton": "3.9",
     },
     "llm": {
         "base_url": "http://localhost:8000/v1", "api_key_env": "K", "concurrency": 3,

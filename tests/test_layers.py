@@ -14,7 +14,7 @@ LAYERS = (
     {"errors", "model"},
     {"config", "credentials", "expression", "files", "progress", "source", "splits", "verdict",
      "versions", "columns", "privacy", "sides", "growing", "thinking", "config_batch",
-     "config_judge", "config_reliability", "checklist", "families"},
+     "config_judge", "config_reliability", "config_verify", "checklist", "families"},
     {"contamination", "ingest", "llm", "kernels", "probes", "report", "reliability", "similarity",
      "prompting", "store",
      "hub", "data", "trainers"},

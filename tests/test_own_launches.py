@@ -1,5 +1,6 @@
 """Launches at a problem's own sizes, where running its kernels would take too long."""
 
+import dataclasses
 import importlib.util
 
 import pytest
@@ -131,6 +132,16 @@ def test_a_candidate_that_asks_what_a_tensor_holds_is_not_told_by_tensors_that_h
     assert decide(facts).outcome == "correct"
     assert facts.refused_launch == ""
     assert {c.status for c in facts.compiled} == {"ok"}
+
+
+@pytest.mark.parametrize(("reached", "outcome"), [(True, "compile_error"), (False, "correct")])
+def test_a_chained_comparison_is_refused_in_a_kernel_and_nowhere_else(verifier, reached, outcome):
+    asked = candidate(AS_FUNCTION + "assert 0 < 1 < 2\n")
+    plain = "mask = columns < width"
+    assert plain in asked.code
+    chained = asked.code.replace(plain, "mask = 0 <= columns < width")
+    asked = dataclasses.replace(asked, code=chained) if reached else asked
+    assert decide(verifier.verify(asked, SEED)).outcome == outcome
 
 
 @given(

@@ -187,6 +187,14 @@ def test_lower_precision_is_wrong_only_where_it_is_with_weights_as_constructed(
     assert (verdict.outcome, verdict.passes_loose) == (outcome, passes)
 
 
+@pytest.mark.parametrize(("oldest", "outcome"), [((3, 6), "compile_error"), ((3, 9), "correct")])
+def test_what_the_oldest_triton_asked_for_does_not_compile_is_a_compile_error(oldest, outcome):
+    static = StaticSummary(parsed=True, kernels=1, reachable=1, chained=(7,))
+    verdict = decide(facts(static=static), Policy(oldest_triton=oldest))
+    assert verdict.outcome == outcome
+    assert outcome == "correct" or "line 7" in verdict.reasons[0]
+
+
 CONVOLUTION = TorchOp(
     name="convolution", calls=1, flops=3000, bytes=800, elements=100, compute=True
 )

@@ -17,7 +17,7 @@ from test_verdict_facts import WRONG, facts, provenance
 import kernelsift
 from kernelsift import pipeline, verifying
 from kernelsift.cli.main import cli
-from kernelsift.config import Verify
+from kernelsift.config_verify import Verify
 from kernelsift.errors import ConfigError, DataError, RunError
 from kernelsift.explain import explain
 from kernelsift.kernels.facts import Difference, Finding, ReferenceRun, StaticSummary

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kernelsift.config import Verify
+from kernelsift.config_verify import Verify
 from kernelsift.errors import DataError
 from kernelsift.source import extract, module_class_name, top_level_names
 

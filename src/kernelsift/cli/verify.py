@@ -112,7 +112,7 @@ def verify_file(
     **settings: Any,
 ) -> None:
     """Run the kernel in ANSWER against the PyTorch module in REFERENCE; no GPU is needed."""
-    from kernelsift.config import Verify
+    from kernelsift.config_verify import Verify
     from kernelsift.verifying import verify_file as check
 
     cfg = Verify(**settings)

@@ -262,6 +262,8 @@ class StaticSummary(Frozen):
     reachable: Count | None = None
     pointwise: tuple[str, ...] = ()
     """Kernels that do the same work for each element, whatever the sizes: no loop, no sum."""
+    chained: tuple[int, ...] = ()
+    """Lines of reachable kernels with a chained comparison, which needs Triton 3.9."""
     inductor_style: bool = False
     findings: tuple[Finding, ...] = ()
 
@@ -273,6 +275,9 @@ def static_summary(facts: StaticFacts) -> StaticSummary:
         why="" if facts.parsed else "it is not valid Python",
         kernels=len(facts.kernels),
         reachable=sum(kernel.reachable for kernel in facts.kernels),
+        chained=tuple(
+            line for kernel in facts.kernels if kernel.reachable for line in kernel.chained
+        ),
         pointwise=tuple(kernel.name for kernel in facts.kernels if kernel.pointwise),
         inductor_style=facts.inductor_style,
         findings=tuple(

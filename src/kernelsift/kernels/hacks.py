@@ -168,12 +168,18 @@ def _kernel(name: str, body: KernelBody, flow: Flow) -> KernelFacts:
         dots=len(body.dots),
         reductions=body.reductions,
         pointwise=not (body.loops or body.reductions or body.dots or body.helpers),
+        chained=_chained(body),
         copy_only=body.copies(),
         autotuned=body.autotuned,
         reachable=launched or (body.func in helpers and bool(flow.launched)),
         constexprs=body.constexprs,
         stored=tuple(sorted(body.written())),
     )
+
+
+def _chained(body: KernelBody) -> tuple[int, ...]:
+    parts = body.program.inside(body.func.node)
+    return tuple(sorted({n.lineno for n in parts if type(n) is ast.Compare and len(n.ops) > 1}))
 
 
 def _findings(program: Program, hits: list[Hit]) -> tuple[Finding, ...]:

@@ -56,6 +56,8 @@ class Policy(Frozen):
     figleaf_share: float = 0.8
     """PyTorch's share of the work from which the kernels are a fig leaf."""
     partial_share: float = 0.05
+    oldest_triton: tuple[int, int] = (3, 6)
+    """What this Triton does not compile counts as refused, whichever is installed here."""
 
 
 class Verdict(Frozen):
@@ -100,6 +102,8 @@ _CLEARLY = 2.0
 """Errors of so many times 1e-2 + 1e-2·|y| at the own sizes: no rounding of the interpreter."""
 _ONE_ROUNDING = 2.0**-8
 """Of bfloat16, the coarsest type that is common."""
+_CHAINS = (3, 9)
+"""The first Triton that compiles chained comparisons."""
 _MEMORY = re.compile("memory|alloc", re.IGNORECASE)
 """What the sandbox's limit makes programs say."""
 _NARROW = re.compile(r"\b(bfloat16|float16|bf16|fp16|half)\b", re.IGNORECASE)
@@ -170,6 +174,10 @@ def _refused(facts: VerifyFacts, policy: Policy) -> _Judged | None:
         return "compile_error", None, tuple(map(reason, broken))
     if facts.refused_launch:
         return "crash", None, (f"at its own sizes: {facts.refused_launch}",)
+    if facts.static.chained and policy.oldest_triton < _CHAINS:
+        lines = ", ".join(map(str, facts.static.chained[:3]))
+        why = f"Triton before 3.9 compiles no chained comparison (a < b < c), as in line {lines}"
+        return "compile_error", None, (why,)
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from kernelsift.config import Verify
+from kernelsift.config_verify import Verify
 from kernelsift.errors import ConfigError, KernelsiftError
 from kernelsift.kernels.catalog import catalog
 from kernelsift.kernels.compiling.targets import parse_targets
@@ -87,6 +87,7 @@ class Checks:
             reduced_precision=cfg.reduced_precision,
             figleaf_share=cfg.figleaf_share,
             partial_share=cfg.partial_share,
+            oldest_triton=_release(cfg.oldest_triton),
         )
 
     @cached_property
@@ -217,3 +218,8 @@ def _unreadable(fact: Fact) -> Ruling:
         failure="verifier-error",
     )
     return Ruling(decision, "verifier-error")
+
+
+def _release(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")
+    return int(major), int(minor)

@@ -44,6 +44,8 @@ class KernelFacts:
     reductions: int
     pointwise: bool
     """The same work for each element, whatever the sizes: no loop, reduction, product or helper."""
+    chained: tuple[int, ...]
+    """Lines with a chained comparison (`0 <= i < n`), which Triton compiles since 3.9."""
     copy_only: bool
     """What it stores is what it loaded, without arithmetic."""
     autotuned: bool
