@@ -157,3 +157,18 @@ def test_a_size_grows_again_to_two_blocks_where_the_original_has_them(blocks, ex
 def test_of_two_sizes_that_became_one_the_smaller_original_counts():
     changes = [Change("rows", 4096, 32), Change("columns", 256, 32)]
     assert extents_of(changes, (64, 1024)) == [(32, 128)]
+
+
+@pytest.mark.parametrize(
+    ("loop", "pinned"),
+    [
+        ("for c in range(8): pass", {"channels"}),
+        ("for c in tl.static_range(0, 8): pass", {"channels"}),
+        ("for c in range(0, n, 8): pass", set()),
+        ("offsets = tl.arange(0, 8)", set()),
+        ("for c in range(3): pass", set()),
+    ],
+)
+def test_a_small_number_pins_a_size_only_as_the_end_of_a_loop(loop, pinned):
+    module = "channels = 8\nkernel_size = 3\n"
+    assert pinned_names(f"def kernel(n):\n    {loop}\n", constants(module)) == pinned

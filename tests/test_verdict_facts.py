@@ -195,6 +195,25 @@ def test_what_the_oldest_triton_asked_for_does_not_compile_is_a_compile_error(ol
     assert outcome == "correct" or "line 7" in verdict.reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("why", "launches", "outcome"),
+    [
+        ("ValueError: Cannot make_shape_compatible: 64 and 4", True, "unverifiable"),
+        ("ValueError: Cannot make_shape_compatible: 64 and 4", False, "crash"),
+        ("NameError: name 'tl2' is not defined", True, "crash"),
+    ],
+)
+def test_what_raises_at_smaller_sizes_alone_may_be_right_at_its_own(why, launches, outcome):
+    compiled = CompileFacts(kernel="k", target="sm_90", status="ok")
+    found = facts(
+        comparisons=(case("error", why=why),),
+        reference=ReferenceRun(status="ok", scaled=True, scaled_from="n 768 to 48"),
+        compiled=(compiled,),
+        launches_at_own_sizes=launches,
+    )
+    assert decide(found).outcome == outcome
+
+
 CONVOLUTION = TorchOp(
     name="convolution", calls=1, flops=3000, bytes=800, elements=100, compute=True
 )

@@ -334,6 +334,8 @@ class VerifyFacts(Frozen):
     sanitizer: SanitizerFacts | None = None
     behaviour: BehaviourFacts | None = None
     compiled: tuple[CompileFacts, ...] = ()
+    launches_at_own_sizes: bool = False
+    """A call at the problem's own sizes, where kernels do nothing, launched and raised nothing."""
     refused_launch: str = ""
     """Why CUDA refuses a launch at the problem's own sizes: it has too many programs."""
     gpu: GpuFacts | None = None

@@ -294,8 +294,9 @@ def _raised(facts: VerifyFacts, case: Comparison) -> _Judged:
     if _right_as_shipped(facts):
         return "correct", None, (f"{_AS_SHIPPED}; {why}",)
     if not case.why.startswith(_ANY_SIZE) and not _refuses_type(case.why):
-        if facts.reference.unpinned:
-            return "unverifiable", "size", (why,)
+        fits = any(c.status == "ok" and c.group == "nominal" for c in facts.compiled)
+        if facts.reference.unpinned or (facts.launches_at_own_sizes and fits):
+            return "unverifiable", "size", (f"at {facts.reference.scaled_from}: {why}",)
         if _guessed(facts):
             return "unverifiable", "entry", (f"arguments by their order only; {why}",)
     return "crash", None, (why,)

@@ -25,7 +25,7 @@ from kernelsift.kernels.candidate import candidate_evidence as evidence
 from kernelsift.kernels.candidate import candidate_result as read
 from kernelsift.kernels.candidate.candidate_plan import outline_payload, payload_for
 from kernelsift.kernels.compiling.compiler import Compiler
-from kernelsift.kernels.compiling.launched import launches_of, outlined_launches
+from kernelsift.kernels.compiling.launched import OwnLaunches, launches_of, outlined_launches
 from kernelsift.kernels.facts import (
     Comparison,
     CompileFacts,
@@ -173,10 +173,14 @@ class Verifier:
         smaller sizes.
         """
         smaller, seen = found.reference.scaled, case.seen
-        own, why = self._outlined(case) if may_launch_otherwise(found, seen) else ([], "")
+        shown = self._outlined(case) if may_launch_otherwise(found, seen) else OwnLaunches()
+        own = shown.launches
         known = {launch.get("kernel") for launch in own}
         rest = [launch for launch in seen.launches if launch.get("kernel") not in known]
-        update: dict[str, Any] = {"refused_launch": why}
+        update: dict[str, Any] = {
+            "refused_launch": shown.refused,
+            "launches_at_own_sizes": shown.whole and bool(own),
+        }
         if self._compiler is None or not (own or rest):
             return update
         began = time.monotonic()
@@ -188,16 +192,13 @@ class Verifier:
         case.timings.append(timing("compile", began))
         return update | {"compiled": compiled}
 
-    def _outlined(self, case: Case) -> tuple[list[dict[str, Any]], str]:
-        """The launches at the problem's own sizes, and why one is refused.
-
-        Kernels do nothing there, and tensors hold nothing.
-        """
+    def _outlined(self, case: Case) -> OwnLaunches:
+        """The launches at the problem's own sizes: kernels do nothing, tensors hold nothing."""
         question, began = case.question, time.monotonic()
         request = {"mode": "outline", **parts(question, case.secret)}
         outline = self._ask(case, request, _OUTLINE_SECONDS).outline
         if outline is None:
-            return [], ""
+            return OwnLaunches()
         nonce = secrets.token_hex(16)
         payload = outline_payload(asked(question, nonce), outline, case.secret % 2**31)
         bounds = replace(limits(_OUTLINE_SECONDS), address_bytes=_OUTLINE_BYTES)

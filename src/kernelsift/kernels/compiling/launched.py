@@ -1,6 +1,7 @@
 """The launches that a candidate's child recorded, those of its own sizes first."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from kernelsift.kernels.candidate.candidate_plan import OUTLINE_CASE
@@ -25,22 +26,34 @@ def launches_of(result: CandidateResult, reference: ReferenceResult) -> Iterator
                 yield {**launch, "group": groups[name]}
 
 
-def outlined_launches(result: CandidateResult) -> tuple[list[dict[str, Any]], str]:
-    """Return the launches of a call without contents, and why CUDA would refuse one ("": it would
-    not). Nothing where the candidate asked what a tensor holds: it would go on otherwise.
+@dataclass(frozen=True, slots=True)
+class OwnLaunches:
+    """What a call without contents launched at the problem's own sizes."""
+
+    launches: tuple[dict[str, Any], ...] = ()
+    refused: str = ""
+    """Why CUDA would refuse one of them."""
+    whole: bool = False
+    """The call came to its end."""
+
+
+def outlined_launches(result: CandidateResult) -> OwnLaunches:
+    """Return what such a call showed.
+
+    Nothing where the candidate asked what a tensor holds: with contents it would go on otherwise.
     """
     frame = result.outputs.get(OUTLINE_CASE, {})
     facts, error = frame.get("facts"), frame.get("error")
     if not isinstance(facts, dict) or facts.get("reads") is not False:
-        return [], ""
+        return OwnLaunches()
     launches = facts.get("launches")
-    found = [
+    found = tuple(
         {**launch, "group": "nominal"}
         for launch in (launches if isinstance(launches, list) else [])
         if isinstance(launch, dict) and not _is_empty(launch.get("grid"))
-    ]
+    )
     text = error_text(error) if isinstance(error, dict) else ""
-    return found, text if REFUSED_LAUNCH in text else ""
+    return OwnLaunches(found, text if REFUSED_LAUNCH in text else "", not text)
 
 
 def _is_empty(grid: Any) -> bool:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from kernelsift.source import parse
 
+_EVERYWHERE = 16
+"""Up to this, a number in a program is no sign of a size."""
 _MAKERS = frozenset({"get_inputs", "get_init_inputs"})
 _STRUCTURE = (
     "kernel stride pad dilation num_layers n_layers layers dropout eps axis seed expansion".split()  # noqa: SIM905
@@ -157,7 +159,7 @@ def pinned_names(candidate: str, found: Iterable[Constant]) -> frozenset[str]:
 
     Such a size cannot change without making a right candidate wrong: `BLOCK = 512` next to rows of
     512. Its own module-level copies do not count, they change with the problem; nor do tiles that
-    an autotuner chooses from. Values up to 16 are everywhere and pin nothing.
+    an autotuner chooses from. Values up to 16 are everywhere, and pin only as the end of a loop.
     """
     tree = _tree(candidate)
     copies = {id(part) for _, node in _places(tree) for part in ast.walk(node)}
@@ -167,7 +169,24 @@ def pinned_names(candidate: str, found: Iterable[Constant]) -> frozenset[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and type(node.value) is int and id(node) not in copies
     }
-    return frozenset(c.key for c in found if c.value > 16 and c.value in written)
+    ends = _ends_of_loops(tree)
+    return frozenset(
+        c.key
+        for c in found
+        if (c.value > _EVERYWHERE and c.value in written) or (c.value > 3 and c.value in ends)
+    )
+
+
+def _ends_of_loops(tree: ast.AST) -> set[int]:
+    """Numbers in `range(16)` and the like; a third argument is a step and says nothing."""
+    return {
+        argument.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).rpartition(".")[2] in {"range", "static_range"}
+        for argument in node.args[:2]
+        if isinstance(argument, ast.Constant) and type(argument.value) is int
+    }
 
 
 def _tuned(tree: ast.AST) -> Iterator[ast.Constant]:
