@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from kernelsift.kernels.candidate.provenance import (
     tensors_in,
 )
 from kernelsift.kernels.candidate.tamper import Snapshot
+from kernelsift.kernels.cpu_time import at_most
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ class Runner(Caller):
         self.reset()
         body: dict[str, Any] = {}
         try:
-            with _at_most(OUTLINE_SECONDS):
+            with at_most(OUTLINE_SECONDS):
                 self.call(self.target, case, case["inputs"])
         except BaseException as error:  # noqa: BLE001  as in `measured`
             body["error"] = describe_error(error, self.source)
@@ -172,21 +172,6 @@ class Runner(Caller):
             for tensor in tensors_in(output)
         ]
         return {**dataclasses.asdict(log.sample), "stored": masks}
-
-
-@contextlib.contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in this (main) thread after so much processor time."""
-
-    def late(_number: int, _frame: Any) -> None:
-        raise TimeoutError(f"not done after {seconds:g} s")
-
-    signal.signal(signal.SIGPROF, late)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _copied(value: Any) -> Any:

@@ -4,14 +4,13 @@ Sizes are tried without computing (on the meta device), largest first, halved so
 and powers of two stay; the plan counts only when the scaled module passes its own gate.
 """
 
-import contextlib
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass, field
 from functools import cache
 from typing import Any
 
+from kernelsift.kernels.cpu_time import SlowError, at_most
 from kernelsift.kernels.reference.gate import SMALL_MODULE, gate_module, said
 from kernelsift.kernels.reference.gate_facts import GateFacts
 from kernelsift.kernels.reference.reference_module import load_reference, tensors_in
@@ -111,32 +110,12 @@ def measure_size(code: str, class_name: str | None = None) -> Size:
     )
 
 
-class _SlowError(Exception):
-    """Sizing took too long: loops of steps run one by one even without data."""
-
-
-@contextlib.contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """Raise _SlowError in this (main) thread after so much processor time."""
-
-    def late(_number: int, _frame: Any) -> None:
-        raise _SlowError
-
-    before = signal.signal(signal.SIGPROF, late)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
-
-
 def _sized(code: str, class_name: str | None) -> Size:
     """The size, or a huge one where finding it takes too long."""
     try:
-        with _at_most(SIZING_SECONDS):
+        with at_most(SIZING_SECONDS):
             return measure_size(code, class_name)
-    except _SlowError:
+    except SlowError:
         return HUGE
 
 
